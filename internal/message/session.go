@@ -1,0 +1,21 @@
+package message
+
+import "time"
+
+// Saved is what lets a client come back after its connection was lost
+// (connection state recovery): who it was and where it stood in each of its
+// keys' logs. It is stored under its private ID while the client lives.
+type Saved struct {
+	PID     string // private session ID, a secret
+	Client  Client
+	Tag     string // short tag of this life; an offset that bears another is a stale one
+	Gen     uint32 // grows with each save; an offset names the one that it counts from
+	Places  []Place
+	SavedAt time.Time
+}
+
+// Place is a position in one key's log.
+type Place struct {
+	Key Key
+	Position
+}

@@ -1,0 +1,64 @@
+package message
+
+import "time"
+
+// EventType is the kind of an event from a client (X-Event).
+type EventType uint8
+
+// The event types.
+const (
+	EventConnect EventType = iota + 1
+	EventMessage
+	EventDisconnect
+)
+
+func (t EventType) String() string {
+	switch t {
+	case EventConnect:
+		return "Connect"
+	case EventMessage:
+		return "Message"
+	case EventDisconnect:
+		return "Disconnect"
+	}
+	return "Unknown"
+}
+
+// Up is an event on its way from a node to ws-api. It is immutable once published.
+type Up struct {
+	ID     string // UUIDv7
+	Type   EventType
+	Client *Client
+	// Order is the partition key: the session's guid at CONNECT, else its uid, else
+	// the client ID; fixed for the session's life. Session is the session's public
+	// ID: events with the same Session are handed to a backend one at a time.
+	Order   string
+	Session string
+
+	Name     string  // of a Message; "" for raw Engine.IO
+	Payload  Payload // of a Message; JSON is "[]" when there are no arguments
+	AckID    uint64  // with WantsAck: what an Ack must echo
+	WantsAck bool
+	Rooms    []string // of the client at that moment, for relay rules
+
+	// Of a Connect.
+	Auth        []byte // JSON object, "{}" when absent
+	WantVerdict bool   // the node waits for a Verdict before it answers the client
+	Recovered   bool   // the client came back within the window
+
+	// Of a Connect, and of every other event of the client as well.
+	Query       map[string]string // of the handshake, shared by a session's events
+	HTTPHeaders map[string]string // of the handshake, by the allow-list
+
+	Reason string // of a Disconnect, Socket.IO's strings
+
+	TraceID     string // X-Trace-ID
+	TraceParent string // W3C
+	Received    time.Time
+	Enqueued    time.Time
+}
+
+// Size returns the event's bytes, for bounds.
+func (u *Up) Size() int {
+	return 256 + len(u.Name) + len(u.Auth) + u.Payload.Size()
+}
