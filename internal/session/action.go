@@ -1,0 +1,42 @@
+package session
+
+import "holdfast/internal/message"
+
+// ActionKind is what a session asks its shard to do.
+type ActionKind uint8
+
+// The kinds of action.
+const (
+	// Connect: Client asks to come into its namespace. The shard finds out who it is
+	// and calls Accept or Refuse, now or later. Auth has what the packet carried.
+	Connect ActionKind = iota + 1
+	// Event: Client emitted Name with Payload; WantsAck asks for an answer to AckID.
+	Event
+	// Ack: Client answers the push that bore AckID.
+	Ack
+	// Leave: Client, whose CONNECT was seen, is over for Reason. Connected tells
+	// whether it had been accepted.
+	Leave
+	// Ended: the session is over for Reason. On a WebSocket the shard writes what
+	// AppendFrames still gives, then a close frame, and closes.
+	Ended
+)
+
+// Action is one thing to do. The bytes in it belong to the receiver, except Auth,
+// which is valid until the next call of the session.
+type Action struct {
+	Kind      ActionKind
+	Client    *Client
+	Connected bool
+	WantsAck  bool
+	AckID     uint64
+	Name      string
+	Payload   message.Payload
+	Auth      []byte // JSON object (protocol 5) or query string (protocol 4), nil when absent
+	Reason    Reason
+}
+
+// Actions collects what a call asks for. The shard owns it and uses it again.
+type Actions []Action
+
+func (a *Actions) add(x Action) { *a = append(*a, x) }
