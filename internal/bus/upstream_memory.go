@@ -1,0 +1,143 @@
+package bus
+
+import (
+	"context"
+	"sync"
+
+	"holdfast/internal/message"
+)
+
+// upBatch is how many events a consumer takes under one lock. What it has taken
+// still counts against the bounds until handled.
+const upBatch = 256
+
+// upstream is a bounded queue with one consumer at a time.
+type upstream struct {
+	maxItems int
+	maxBytes int64
+	turn     chan struct{} // holds one token, which the running consumer has
+	wake     chan struct{} // holds at most one: the queue is no longer empty
+
+	mu        sync.Mutex
+	queue     []*message.Up // waiting, in order; queue[:head] is used up
+	head      int
+	items     int // waiting or being handled
+	bytes     int64
+	published uint64
+	handled   uint64
+	full      uint64
+}
+
+func (q *upstream) init(opts Options) {
+	q.maxItems, q.maxBytes = opts.UpItems, opts.UpBytes
+	q.turn = make(chan struct{}, 1)
+	q.turn <- struct{}{}
+	q.wake = make(chan struct{}, 1)
+}
+
+func (q *upstream) publish(up *message.Up) error {
+	size := int64(up.Size())
+	q.mu.Lock()
+	if q.items > 0 && (q.items >= q.maxItems || q.bytes+size > q.maxBytes) {
+		q.full++
+		q.mu.Unlock()
+		return message.ErrFull
+	}
+	if q.head > 0 && len(q.queue) == cap(q.queue) {
+		q.queue = q.compact()
+	}
+	q.queue = append(q.queue, up)
+	q.items++
+	q.bytes += size
+	q.published++
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default: // the consumer has a wake-up waiting already
+	}
+	return nil
+}
+
+// compact moves what waits to the front of the slice, so that a queue which never
+// runs empty does not grow for ever. It does so only where at least half is used
+// up; else append doubles the slice. Both are O(1) for each event on average.
+func (q *upstream) compact() []*message.Up {
+	if q.head < len(q.queue)/2 {
+		return q.queue
+	}
+	n := copy(q.queue, q.queue[q.head:])
+	clear(q.queue[n:])
+	q.head = 0
+	return q.queue[:n]
+}
+
+func (q *upstream) consume(ctx context.Context, handle func(*message.Up)) {
+	select {
+	case <-q.turn:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { q.turn <- struct{}{} }()
+	batch := make([]*message.Up, 0, upBatch)
+	for {
+		batch = q.peek(batch[:0])
+		for _, up := range batch {
+			if ctx.Err() != nil {
+				return
+			}
+			handle(up)
+			q.done(up)
+		}
+		clear(batch)
+		if len(batch) > 0 {
+			continue
+		}
+		select {
+		case <-q.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// peek appends the first events to batch. They leave the queue one by one as they
+// are done, so that an end in the middle of a batch loses and repeats nothing.
+func (q *upstream) peek(batch []*message.Up) []*message.Up {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting := q.queue[q.head:]
+	return append(batch, waiting[:min(len(waiting), upBatch)]...)
+}
+
+// done takes the first event, which is up, off the queue.
+func (q *upstream) done(up *message.Up) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queue[q.head] = nil
+	q.head++
+	if q.head == len(q.queue) {
+		q.reset()
+	}
+	q.items--
+	q.bytes -= int64(up.Size())
+	q.handled++
+}
+
+// reset empties the slice; one that a burst has made large is let go.
+func (q *upstream) reset() {
+	q.head = 0
+	if cap(q.queue) > 4*upBatch {
+		q.queue = nil
+		return
+	}
+	q.queue = q.queue[:0]
+}
+
+func (q *upstream) stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return Stats{
+		UpItems: q.items, UpBytes: q.bytes,
+		Published: q.published, Handled: q.handled, UpFull: q.full,
+	}
+}

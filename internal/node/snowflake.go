@@ -1,0 +1,111 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// The widths of a Snowflake's parts, see the package's drawing.
+const (
+	timeBits     = 41
+	workerBits   = 10
+	sequenceBits = 12
+
+	maxTime     = 1<<timeBits - 1
+	maxSequence = 1<<sequenceBits - 1
+
+	// MaxWorker is the highest worker number.
+	MaxWorker = 1<<workerBits - 1
+)
+
+// epochMilli is 2024-01-01T00:00:00Z, from which 41 bits reach to September 2093.
+const epochMilli = 1_704_067_200_000
+
+// MaxBackwards is how far the clock may be behind the last ID for [Snowflake.Next]
+// to wait until it has caught up. A clock that is further behind is an error at
+// once: a caller that holds a connection should answer "try later" rather than
+// hang for as long as somebody's clock was wrong.
+const MaxBackwards = 10 * time.Millisecond
+
+// Errors of [New], [Snowflake.Next] and [ParseSnowflake].
+var (
+	ErrWorker         = fmt.Errorf("worker number is not within 0 and %d", MaxWorker)
+	ErrClockBackwards = errors.New("clock runs backwards")
+	ErrClockRange     = errors.New("clock is outside of what an ID can hold")
+	ErrNotSnowflake   = errors.New("not a Snowflake")
+)
+
+// Snowflake makes IDs that are unique as long as no other process uses the same
+// worker number at the same time. It is safe for concurrent use.
+type Snowflake struct {
+	worker uint64           // shifted into place
+	now    func() time.Time // wall clock
+
+	mu       sync.Mutex
+	last     int64 // ms since the epoch of the last ID
+	sequence uint64
+}
+
+// New returns a maker of IDs for a worker number, which must be the caller's alone
+// (see [MemoryWorkers]). now is the wall clock; nil stands for time.Now.
+func New(worker uint16, now func() time.Time) (*Snowflake, error) {
+	if worker > MaxWorker {
+		return nil, fmt.Errorf("worker %d: %w", worker, ErrWorker)
+	}
+	if now == nil {
+		now = time.Now
+	}
+	return &Snowflake{worker: uint64(worker) << sequenceBits, now: now, last: -1}, nil
+}
+
+// Next returns an ID that is above all before it. It waits for the clock where a
+// millisecond has used its 4,096 IDs up, or the clock was set back by at most
+// [MaxBackwards]; set back further, it fails with [ErrClockBackwards].
+func (s *Snowflake) Next() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ms, err := s.tick()
+	if err != nil {
+		return 0, err
+	}
+	if ms == s.last {
+		s.sequence++
+	} else {
+		s.last, s.sequence = ms, 0
+	}
+	return uint64(ms)<<(workerBits+sequenceBits) | s.worker | s.sequence, nil
+}
+
+// tick returns a millisecond, s.last or later, in which an ID is free. It sleeps
+// with the lock held, since nobody else could get an ID meanwhile either.
+func (s *Snowflake) tick() (int64, error) {
+	var waited time.Duration
+	for {
+		now := s.now()
+		ms := now.UnixMilli() - epochMilli
+		if ms < 0 || ms > maxTime {
+			return 0, ErrClockRange
+		}
+		behind := time.Duration(s.last-ms) * time.Millisecond
+		switch {
+		case ms > s.last || (ms == s.last && s.sequence < maxSequence):
+			return ms, nil
+		case behind > MaxBackwards || waited > 2*MaxBackwards:
+			// The second condition is a clock that stands still or keeps falling back.
+			return 0, fmt.Errorf("%w: %v behind the last ID", ErrClockBackwards, behind)
+		}
+		pause := behind + time.Millisecond - time.Duration(now.Nanosecond()%1e6)
+		time.Sleep(pause)
+		waited += pause
+	}
+}
+
+// Worker returns the worker number in a Snowflake.
+func Worker(id uint64) uint16 { return uint16(id>>sequenceBits) & MaxWorker }
+
+// Time returns when a Snowflake was made, to the millisecond.
+func Time(id uint64) time.Time {
+	return time.UnixMilli(int64(id>>(workerBits+sequenceBits)) + epochMilli)
+}
