@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -144,7 +145,10 @@ func (d *decoder) node(s source, path string, n ast.Node, v reflect.Value, k key
 	}
 	switch t := v.Type(); {
 	case isScalar(t):
-		text, err := scalarText(n, v)
+		text, err := unsplit(n), error(nil)
+		if text == "" {
+			text, err = scalarText(n, v)
+		}
 		if err == nil {
 			err = setChecked(v, text, k)
 		}
@@ -356,6 +360,26 @@ func scalarText(n ast.Node, v reflect.Value) (string, error) {
 		return "", errors.New("a number or a word of YAML, where a text is wanted; put it in quotes")
 	}
 	return "", fmt.Errorf("%s, where a text is wanted; put it in quotes", described(n))
+}
+
+// unsplit undoes a slip of the YAML reader: inside {…}, it takes the list item
+// a:1 for a mapping, though YAML asks for a space after the colon there. It
+// returns the text as it was written, or "" when n is anything else.
+func unsplit(n ast.Node) string {
+	m, ok := n.(*ast.MappingNode)
+	if !ok || len(m.Values) != 1 || m.Start.Type == token.MappingStartType {
+		return ""
+	}
+	name, colon, value := m.Values[0].Key.GetToken(), m.Values[0].Start, m.Values[0].Value.GetToken()
+	if name.Indicator == token.QuotedScalarIndicator || name.Position.Line != value.Position.Line ||
+		name.Position.Column+utf8.RuneCountInString(name.Value) != colon.Position.Column ||
+		colon.Position.Column+1 != value.Position.Column {
+		return ""
+	}
+	if _, ok := m.Values[0].Value.(ast.ScalarNode); !ok {
+		return ""
+	}
+	return name.Value + ":" + value.Value
 }
 
 // described says in an error what a node is.

@@ -230,3 +230,27 @@ routes: [{event: a, drop: true}, {event: a, drop: true, ack: durable}, {event: a
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// YAML takes a:1 for a text wherever no space follows the colon.
+func TestColonsWithoutQuotes(t *testing.T) {
+	cfg := load(t, API, `
+store: {kind: redis, addrs: [127.0.0.1:6379, redis:6380, "c:1", d.example:0080]}
+cors: {origins: [https://a.example:8443, http://b]}
+listen: :8080
+backends: {app: {url: http://a:1/x}}
+`)
+	if want := []string{"127.0.0.1:6379", "redis:6380", "c:1", "d.example:0080"}; !slices.Equal(cfg.Store.Addrs, want) {
+		t.Errorf("addrs %q, want %q", cfg.Store.Addrs, want)
+	}
+	if want := []string{"https://a.example:8443", "http://b"}; !slices.Equal(cfg.CORS.Origins, want) {
+		t.Errorf("origins %q, want %q", cfg.CORS.Origins, want)
+	}
+	if cfg.Listen != ":8080" || cfg.Backends["app"].URL != "http://a:1/x" {
+		t.Errorf("listen %q, url %q", cfg.Listen, cfg.Backends["app"].URL)
+	}
+	for _, text := range []string{"store: {addrs: [{a: 1}]}", "store: {addrs: [a: 1]}", "store: {addrs: [\"a\":1]}"} {
+		if got := problems(t, API, text, nil, nil); !strings.Contains(got[0], "keys and values, where a text is wanted") {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+}

@@ -83,8 +83,11 @@ func (d *decoder) given(path string) bool {
 }
 
 // wrong adds a problem of the key at path, at the place that gave it or the
-// nearest key above it.
+// nearest key above it. A key that could not be read is not judged once more.
 func (d *decoder) wrong(path, format string, args ...any) {
+	if slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Path == path }) {
+		return
+	}
 	at := path
 	for at != "" && d.origins[at] == "" {
 		at = at[:max(strings.LastIndexAny(at, ".["), 0)]
@@ -223,15 +226,10 @@ func (d *decoder) checkJWT(jwt *JWT) {
 
 func (d *decoder) checkBackends(cfg *Config) {
 	for name, b := range cfg.Backends {
-		if at := "backends." + name + ".url"; b.URL == "" && !d.failed(at) {
+		if at := "backends." + name + ".url"; b.URL == "" {
 			d.wrong(at, `missing; as in "http://127.0.0.1:9000"`)
 		}
 	}
-}
-
-// failed reports whether the key has a problem already.
-func (d *decoder) failed(path string) bool {
-	return slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Path == path })
 }
 
 func (d *decoder) checkStores(cfg *Config) {

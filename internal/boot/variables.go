@@ -102,6 +102,7 @@ func (d *decoder) backendVariable(name, value string, cfg *Config) bool {
 			elem.Set(reflect.ValueOf(have))
 		} else {
 			d.defaults(elem)
+			d.origins["backends."+backend] = name
 		}
 		d.text(source{name: name}, "backends."+backend+"."+k.name, value, elem.FieldByIndex(k.field.Index), k)
 		if cfg.Backends == nil {
