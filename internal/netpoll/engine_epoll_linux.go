@@ -1,6 +1,298 @@
 package netpoll
 
-// The epoll engine is not here yet; the goroutine engine keeps its promises.
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
 const haveEpoll = true
 
-func newEpoll(o Options) (Engine, error) { return newGoroutines(o), nil }
+// epollEngine is the readiness engine.
+//
+// The epoll descriptor is itself registered with Go's own poller, for an epoll
+// descriptor is readable when it has events. A shard with nothing to do waits
+// there like any goroutine that reads from a socket, and holds no thread and no
+// scheduler slot, which a blocking epoll_wait does: that was measured to delay
+// everything else in the process by milliseconds.
+type epollEngine struct {
+	// Immutable.
+	opt  Options
+	fd   int                // of the epoll instance
+	file *os.File           // owns fd
+	raw  syscall.RawConn    // of file
+	look func(uintptr) bool // collects events; false: wait for more
+	bell *os.File           // an eventfd; its data in events is bellSlot
+	one  [8]byte            // what rings the bell
+
+	// Owned by the shard.
+	table       slotTable
+	pump        *pump // for what is not a plain socket
+	events      []unix.EpollEvent
+	found       int   // by look
+	lookErr     error // by look
+	buf         []byte
+	gather      gather
+	failed      []failure
+	hasDeadline bool
+	closed      bool
+
+	// Any goroutine. Wake sets woken and then looks at sleeping; the shard sets
+	// sleeping and then looks at woken. Whichever comes second sees the other, so
+	// a shard never sleeps through a Wake, and the bell, a system call, is rung
+	// only for a shard that may be asleep.
+	woken    atomic.Bool
+	sleeping atomic.Bool
+}
+
+// failure is a connection that failed outside Poll; the next Poll reports it.
+type failure struct {
+	conn *epollConn
+	err  error
+}
+
+var _ Engine = (*epollEngine)(nil)
+
+// bellSlot marks the bell's events: no table grows that large.
+const bellSlot = ^uint32(0)
+
+func newEpoll(o Options) (Engine, error) {
+	e := &epollEngine{
+		opt:    o,
+		events: make([]unix.EpollEvent, o.Events),
+		buf:    make([]byte, o.ReadBuffer),
+	}
+	binary.NativeEndian.PutUint64(e.one[:], 1)
+	e.pump = newPump(o, e.Wake)
+	if err := e.open(); err != nil {
+		if e.file != nil {
+			_ = e.file.Close()
+		}
+		if e.bell != nil {
+			_ = e.bell.Close()
+		}
+		return nil, fmt.Errorf("netpoll: make an epoll engine: %w", err)
+	}
+	e.look = func(fd uintptr) bool {
+		e.found, e.lookErr = e.collect(int(fd))
+		return e.found > 0 || e.lookErr != nil
+	}
+	return e, nil
+}
+
+func (e *epollEngine) open() error {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("epoll_create1: %w", err)
+	}
+	// os.NewFile gives a descriptor to Go's poller when it is non-blocking.
+	err = unix.SetNonblock(fd, true)
+	e.fd, e.file = fd, os.NewFile(uintptr(fd), "epoll")
+	if err != nil {
+		return fmt.Errorf("set the epoll descriptor non-blocking: %w", err)
+	}
+	if err := e.file.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("park the epoll descriptor in the runtime's poller: %w", err)
+	}
+	if e.raw, err = e.file.SyscallConn(); err != nil {
+		return fmt.Errorf("reach the epoll descriptor: %w", err)
+	}
+	// The bell stays blocking, so that os.File does not register it as well: a
+	// write blocks only at 2^64-1, and it is read only after it was announced.
+	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("eventfd: %w", err)
+	}
+	e.bell = os.NewFile(uintptr(bell), "eventfd")
+	if err := e.control(unix.EPOLL_CTL_ADD, bell, unix.EPOLLIN, bellSlot, 0); err != nil {
+		return fmt.Errorf("watch the eventfd: %w", err)
+	}
+	return nil
+}
+
+// control is epoll_ctl. Slot and generation travel in the event's 64 bits.
+func (e *epollEngine) control(op, fd int, events, slot, gen uint32) error {
+	return unix.EpollCtl(e.fd, op, fd, &unix.EpollEvent{Events: events, Fd: int32(slot), Pad: int32(gen)})
+}
+
+// Wake rings the bell through os.File, whose lock keeps a late Wake from
+// writing into whatever has got the descriptor's number after Close.
+func (e *epollEngine) Wake() {
+	if !e.woken.Swap(true) && e.sleeping.Load() {
+		_, _ = e.bell.Write(e.one[:]) // fails after Close only, when nobody sleeps
+	}
+}
+
+func (e *epollEngine) Len() int { return e.table.len + e.pump.len() }
+
+func (e *epollEngine) Add(nc net.Conn, h Handler) (Conn, error) {
+	if e.closed {
+		return nil, fmt.Errorf("netpoll: add a connection: %w", net.ErrClosed)
+	}
+	if !plainStream(nc) {
+		c, err := e.pump.add(nc, h)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
+	fd, err := duplicate(nc)
+	if err != nil {
+		return nil, fmt.Errorf("netpoll: take over a connection: %w", err)
+	}
+	c := &epollConn{e: e, h: h, fd: int32(fd)}
+	s := e.table.take(c)
+	s.want, s.have = reads, reads
+	if err := e.control(unix.EPOLL_CTL_ADD, fd, s.want.events(), c.slot, s.gen); err != nil {
+		e.table.release(c.slot)
+		_ = unix.Close(fd) // the connection lives on in nc
+		return nil, fmt.Errorf("netpoll: watch a connection: %w", err)
+	}
+	// net closes its own descriptor and forgets the connection; ours keeps the
+	// socket. No shutdown is sent, and an error could only mean that nc was closed
+	// already, which the next read will show.
+	_ = nc.Close()
+	return c, nil
+}
+
+// duplicate makes a descriptor of our own for nc's socket.
+func duplicate(nc net.Conn) (int, error) {
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd := -1
+	var dupErr error
+	if err := raw.Control(func(s uintptr) {
+		fd, dupErr = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return -1, err
+	}
+	return fd, dupErr
+}
+
+func (e *epollEngine) Poll(d time.Duration) error {
+	if e.closed {
+		return net.ErrClosed
+	}
+	if e.woken.Swap(false) || len(e.failed) > 0 || e.pump.pending() {
+		d = 0
+	}
+	if err := e.wait(d); err != nil {
+		return fmt.Errorf("netpoll: wait for events: %w", err)
+	}
+	for _, ev := range e.events[:e.found] {
+		if e.closed { // by a handler
+			return nil
+		}
+		e.dispatch(ev)
+	}
+	e.reportFailed()
+	e.pump.dispatch()
+	return nil
+}
+
+// wait fills events[:found].
+func (e *epollEngine) wait(d time.Duration) error {
+	// A busy shard finds events here and is spared the deadline.
+	if e.look(uintptr(e.fd)) || d == 0 {
+		return e.lookErr
+	}
+	if d > 0 || e.hasDeadline {
+		var t time.Time
+		if d > 0 {
+			t = time.Now().Add(d)
+		}
+		if err := e.file.SetReadDeadline(t); err != nil {
+			return err
+		}
+		e.hasDeadline = d > 0
+	}
+	e.sleeping.Store(true)
+	var err error
+	if !e.woken.Load() {
+		err = e.raw.Read(e.look)
+	}
+	e.sleeping.Store(false)
+	// A Wake up to here is answered by this Poll's return.
+	e.woken.Store(false)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return e.lookErr
+}
+
+// collect is epoll_wait that does not wait.
+func (e *epollEngine) collect(fd int) (int, error) {
+	for {
+		n, err := unix.EpollWait(fd, e.events, 0)
+		if err == nil {
+			return n, nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return 0, os.NewSyscallError("epoll_wait", err)
+		}
+	}
+}
+
+// dispatch serves one event, if it is of a connection that is still there.
+func (e *epollEngine) dispatch(ev unix.EpollEvent) {
+	if uint32(ev.Fd) == bellSlot {
+		var count [8]byte
+		_, _ = e.bell.Read(count[:]) // its news is that Poll returns
+		return
+	}
+	s := e.table.find(uint32(ev.Fd), uint32(ev.Pad))
+	if s == nil {
+		return // closed by a handler after epoll_wait had returned its event
+	}
+	c := s.conn
+	s.busy = true
+	c.ready(s, ev.Events)
+	if s.conn == c {
+		s.busy = false
+		e.update(s)
+	}
+}
+
+// update tells the kernel what s wants now. While c's handler runs it waits, so
+// that what a handler undoes again costs no system call.
+func (e *epollEngine) update(s *slot) {
+	if s.busy || s.ended || s.want == s.have {
+		return
+	}
+	c := s.conn
+	if err := e.control(unix.EPOLL_CTL_MOD, int(c.fd), s.want.events(), c.slot, s.gen); err != nil {
+		e.failed = append(e.failed, failure{c, fmt.Errorf("netpoll: watch a connection: %w", err)})
+	}
+	s.have = s.want
+}
+
+func (e *epollEngine) reportFailed() {
+	failed := e.failed
+	e.failed = nil
+	for _, f := range failed {
+		if f.conn.fd >= 0 {
+			f.conn.end(f.err)
+		}
+	}
+}
+
+func (e *epollEngine) Close() error {
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	for c := range e.table.all() {
+		c.Close()
+	}
+	e.pump.close()
+	return errors.Join(e.bell.Close(), e.file.Close())
+}
