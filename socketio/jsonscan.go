@@ -100,7 +100,7 @@ func (s *scanner) object() error {
 	}
 	s.pos++
 	s.depth--
-	return s.outline.closeObject(mark, n, ph)
+	return s.outline.closeObject(mark, n, ph.marked, s.data[ph.num:ph.end])
 }
 
 // member reads one key and its value.
@@ -124,8 +124,14 @@ func (s *scanner) member(ph *placeholder) error {
 	if err := s.value(); err != nil {
 		return err
 	}
-	if s.outline != nil {
-		ph.member(s.data[key+1:keyEnd-1], s.data[start:s.pos])
+	if s.outline == nil {
+		return nil
+	}
+	switch name := s.data[key+1 : keyEnd-1]; {
+	case keyIs(name, "_placeholder"):
+		ph.marked = string(s.data[start:s.pos]) == "true"
+	case keyIs(name, "num"):
+		ph.num, ph.end = start, s.pos
 	}
 	return nil
 }

@@ -60,14 +60,15 @@ func (o *outline) closeArray(mark, n int) {
 	}
 }
 
-func (o *outline) closeObject(mark, n int, ph placeholder) error {
+// closeObject takes the text of num when the object has the mark of a placeholder.
+func (o *outline) closeObject(mark, n int, marked bool, text []byte) error {
 	if o == nil {
 		return nil
 	}
 	size := uint32(n)
-	placed := ph.marked && !o.literal
+	placed := marked && !o.literal
 	if placed {
-		num, err := o.refer(ph.num)
+		num, err := o.refer(text)
 		if err != nil {
 			return err
 		}
@@ -108,19 +109,11 @@ func (o *outline) refer(text []byte) (int, error) {
 }
 
 // placeholder collects from an object's members whether it is one. As in JavaScript the last of equal keys counts, and
-// further keys do not matter.
+// further keys do not matter. It has positions instead of a slice: a slice stored through a pointer would make the
+// compiler move the scanner's outline to the heap.
 type placeholder struct {
-	marked bool
-	num    []byte // raw text of the value, nil when absent
-}
-
-func (ph *placeholder) member(key, value []byte) {
-	switch {
-	case keyIs(key, "_placeholder"):
-		ph.marked = string(value) == "true"
-	case keyIs(key, "num"):
-		ph.num = value
-	}
+	marked   bool
+	num, end int // where the text of num is; both 0 when it is absent
 }
 
 // keyIs compares the raw text between a key's quotes with a name of at most 12 bytes.
