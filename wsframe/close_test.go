@@ -88,6 +88,13 @@ func TestAppendClose(t *testing.T) {
 	}
 }
 
+func TestErrorText(t *testing.T) {
+	err := error(&Error{Code: ProtocolError, Reason: "reserved opcode"})
+	if got, want := err.Error(), "wsframe: 1002 reserved opcode"; got != want {
+		t.Errorf("Error = %q, want %q", got, want)
+	}
+}
+
 func FuzzClose(f *testing.F) {
 	f.Add(uint16(1000), "reason")
 	f.Add(uint16(1005), "")

@@ -26,7 +26,7 @@ const maxWindow = 1 << 15
 // larger message is left to the collector.
 const maxPooled = 64 << 10
 
-// A deflate.Writer has 1.2 MB of tables and a reader 40 KB, so they are shared by
+// A flate.Writer has 1.2 MB of tables and a reader 40 KB, so they are shared by
 // all connections; without context takeover none has state between two messages.
 // A pool is no configuration and no queue: two users cannot tell that they share it.
 var (

@@ -64,7 +64,7 @@ func (r *Reader) resume(o *ReaderOptions, b []byte, emit EmitFunc) (int, error) 
 	p.left -= uint64(len(b))
 	if p.frame.Opcode.Control() {
 		p.control = append(p.control, b...)
-	} else if err := p.take(b, p.frame.Fin); err != nil {
+	} else if err := p.take(o, b, p.frame.Fin); err != nil {
 		return 0, err
 	}
 	if p.left > 0 {
@@ -101,8 +101,8 @@ func (p *partial) open(h *Header) {
 
 // take adds unmasked payload to the message. last says that the current frame,
 // of which p.left more bytes are to come, is the message's last.
-func (p *partial) take(b []byte, last bool) error {
-	p.grow(len(b), last)
+func (p *partial) take(o *ReaderOptions, b []byte, last bool) error {
+	p.grow(o, len(b), last)
 	p.data = append(p.data, b...)
 	if p.op != Text || p.deflated {
 		return nil
@@ -119,14 +119,16 @@ func (p *partial) take(b []byte, last bool) error {
 // a hostile peer can make every connection hold one for a few bytes.
 const minBuffer = 512
 
-// grow makes room for n bytes. The buffer doubles, so that the copying stays
-// linear, but not beyond what is known to be the whole message.
-func (p *partial) grow(n int, last bool) {
+// grow makes room for n bytes, which check has found to be within the limit. The
+// buffer doubles, so that the copying stays linear, but neither beyond the limit
+// nor beyond what is known to be the whole message.
+func (p *partial) grow(o *ReaderOptions, n int, last bool) {
 	need := len(p.data) + n
 	if need <= cap(p.data) {
 		return
 	}
 	size := max(need, 2*cap(p.data), minBuffer)
+	size = min(size, max(need, int(o.limit())))
 	if last && uint64(size-need) > p.left {
 		size = need + int(p.left)
 	}

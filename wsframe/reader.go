@@ -209,7 +209,7 @@ func (r *Reader) whole(o *ReaderOptions, h *Header, payload []byte, emit EmitFun
 	}
 	p := r.hold()
 	p.open(h)
-	if err := p.take(payload, h.Fin); err != nil {
+	if err := p.take(o, payload, h.Fin); err != nil {
 		return err
 	}
 	if h.Fin {

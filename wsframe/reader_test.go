@@ -350,6 +350,10 @@ func TestReaderMemory(t *testing.T) {
 	if r.Buffered() != 1000-8 || cap(r.p.data) > 1000 {
 		t.Errorf("most of a frame: %d bytes in a buffer of %d", r.Buffered(), cap(r.p.data))
 	}
+	r, _, _ = feed(ReaderOptions{MaxMessage: 1000}, masked(0x02, strings.Repeat("x", 600)), masked(0x00, strings.Repeat("x", 100)))
+	if r.Buffered() != 700 || cap(r.p.data) > 1000 {
+		t.Errorf("fragments: %d bytes in a buffer of %d", r.Buffered(), cap(r.p.data))
+	}
 	for name, wire := range map[string]string{
 		"whole":            masked(0x81, "Hello"),
 		"fragments":        masked(0x01, "Hel") + masked(0x80, "lo"),
