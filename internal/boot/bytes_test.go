@@ -57,3 +57,19 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// What String writes, ParseBytes reads back.
+func FuzzParseBytes(f *testing.F) {
+	for _, seed := range []string{"1MB", "1.5GiB", "0", "64 KiB", "-1", "1e9", "9223372036854775807B"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := ParseBytes(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseBytes(b.String()); err != nil || again != b || b < 0 {
+			t.Errorf("%q is %d, written %q, read %d, %v", text, b, b, again, err)
+		}
+	})
+}

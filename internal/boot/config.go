@@ -134,6 +134,8 @@ type Timeouts struct {
 	Connect time.Duration `key:"connect" default:"45s" min:"1ms"`
 	// From the probe on the new WebSocket to the end of the upgrade.
 	Upgrade time.Duration `key:"upgrade" default:"10s" min:"1ms"`
+	// For the connect backend's verdict on a CONNECT, its way there and back included.
+	Verdict time.Duration `key:"verdict" default:"15s" min:"1ms"`
 	// For the TLS handshake and the request's header.
 	Header time.Duration `key:"header" default:"10s" min:"1ms"`
 }
@@ -143,21 +145,23 @@ type Limits struct {
 	// Largest packet from a client. Clients are told it.
 	MaxPayload Bytes `key:"max_payload" default:"1MB" min:"1"`
 	// Packets in one polling request.
-	PollingPackets int `key:"polling_packets" default:"1000" min:"1"`
+	PollingPackets int `key:"polling_packets" default:"16384" min:"1"`
+	// Bytes of one polling answer, about; what is left comes with the next. A single larger message goes alone.
+	PollingResponse Bytes `key:"polling_response" default:"1MB" min:"1KiB"`
 	// Attachments of one packet from a client.
 	Attachments int `key:"attachments" default:"64"`
 	// Bytes of all attachments of one packet.
-	AttachmentBytes Bytes `key:"attachment_bytes" default:"8MB"`
+	AttachmentBytes Bytes `key:"attachment_bytes" default:"10MB"`
 	// Time for all attachments of one packet to arrive.
 	AttachmentTime time.Duration `key:"attachment_time" default:"10s" min:"1ms"`
 	// Namespaces that one connection may be in.
 	Namespaces int `key:"namespaces" default:"32" min:"1"`
 	// Rooms that one client may be in.
 	Rooms int `key:"rooms" default:"1000" min:"1"`
-	// Acknowledgements that one connection may owe or be owed.
-	PendingAcks int `key:"pending_acks" default:"256" min:"1"`
+	// Acknowledgements that one shard (there is one for each CPU) may wait for; PushAndWait counts the clients past it as missing.
+	PendingAcks int `key:"pending_acks" default:"65536" min:"1"`
 	// Bytes of an event's name.
-	EventName Bytes `key:"event_name" default:"256" min:"1"`
+	EventName Bytes `key:"event_name" default:"512" min:"1"`
 	// Header lines of a request.
 	Headers int `key:"headers" default:"100" min:"1"`
 	// Bytes of a request's first line and header.
@@ -169,11 +173,9 @@ type Limits struct {
 	// Bytes that may wait for one client's socket; past it the connection is closed, and the client may recover.
 	OutputBytes Bytes `key:"output_bytes" default:"4MB" min:"1KiB"`
 	// Messages that may wait for one client's socket.
-	OutputMessages int `key:"output_messages" default:"4096" min:"1"`
+	OutputMessages int `key:"output_messages" default:"16384" min:"1"`
 	// How long a message may wait for one client's socket.
 	OutputAge time.Duration `key:"output_age" default:"30s" min:"1ms"`
-	// Messages a second from one connection; more wait in the kernel's buffers. 0: unlimited.
-	MessageRate int `key:"message_rate" default:"0"`
 	// Connections to this node; further handshakes get 503. 0: unlimited.
 	Connections int `key:"connections" default:"0"`
 	// Connections to this node from one address. 0: unlimited.
@@ -194,8 +196,6 @@ type Limits struct {
 type Compression struct {
 	// permessage-deflate on WebSockets that offer it: less traffic for more CPU and, while a message is written, memory.
 	WebSocket bool `key:"websocket" default:"false"`
-	// gzip for polling answers and client files.
-	HTTP bool `key:"http" default:"true"`
 	// Smallest message that is compressed.
 	Threshold Bytes `key:"threshold" default:"1KiB"`
 }
@@ -210,6 +210,8 @@ type Recovery struct {
 	Messages int `key:"messages" default:"1000" min:"1"`
 	// Bytes kept in one room's log.
 	Bytes Bytes `key:"bytes" default:"4MiB" min:"1KiB"`
+	// Bytes kept in all logs of a memory store together; the oldest messages go first.
+	TotalBytes Bytes `key:"total_bytes" default:"256MiB" min:"1KiB"`
 }
 
 // Presence of clients in rooms.
@@ -237,34 +239,32 @@ type Auth struct {
 type JWT struct {
 	// Shared secret of HMAC tokens. `holdfast token` signs with it.
 	Secret Secret `key:"secret"`
-	// PEM file with a public key (RSA, ECDSA or Ed25519).
+	// PEM file with a public key or a certificate.
 	KeyFile string `key:"key_file"`
-	// Address of a key set; fetched at the start and again for an unknown key ID.
+	// Address of a key set (JWKS); fetched at the start, from time to time, and for an unknown key ID.
 	JWKSURL string `key:"jwks_url" is:"url"`
-	// Permitted algorithms. Empty: those that fit the kind of key (HS256, HS384 and HS512 for a secret).
+	// Permitted algorithms. Empty: those that suit the key (HS256 for a secret).
 	Algorithms []string `key:"algorithms" one:"HS256|HS384|HS512|RS256|RS384|RS512|PS256|PS384|PS512|ES256|ES384|ES512|EdDSA"`
 	// What `aud` must contain. Empty: not checked.
 	Audience string `key:"audience"`
 	// What `iss` must be. Empty: not checked.
 	Issuer string `key:"issuer"`
 	// How far clocks may differ for `exp`, `nbf` and `iat`.
-	Leeway time.Duration `key:"leeway" default:"30s"`
+	Leeway time.Duration `key:"leeway" default:"0s"`
 	// Which claims say what.
 	Claims Claims `key:"claims"`
 }
 
 // Claims names the claims of a token.
 type Claims struct {
-	// Who the user is: the first of these that the token has, a string or a number.
-	UID []string `key:"uid" default:"uid,sub"`
+	// Who the user is, a text or a number. Empty: `sub`, or `uid` where that is missing.
+	UID string `key:"uid"`
 	// Rooms that it may join: an array of names and patterns (* for any characters).
 	Rooms string `key:"rooms" default:"rooms"`
 	// An object that presence and GetClient show.
 	Profile string `key:"profile" default:"profile"`
 	// How the user signed in, for `Filter.auth_types`.
 	AuthType string `key:"auth_type" default:"auth_type"`
-	// The user's language, for `Filter.locales`.
-	Locale string `key:"locale" default:"locale"`
 }
 
 // Backend is a service that events are sent to.
@@ -293,10 +293,11 @@ type Route struct {
 	Volatile bool `key:"volatile" default:"false"`
 	// Relay only the newest of the sender's events of that name to a client that is behind.
 	Collapse bool `key:"collapse" default:"false"`
-	// When the sender's acknowledgement is answered: stored on the bus, by the backend's reply, or never.
+	// What answers the sender's acknowledgement: that the event is stored on the bus, the reply of the backend (where none
+	// is named, of a subscriber), or nothing.
 	// Default: backend where a backend is named, none with `drop`, else durable.
 	Ack string `key:"ack" one:"durable|backend|none"`
-	// Ignore it.
+	// Ignore it; subscribers do not get it either.
 	Drop bool `key:"drop" default:"false"`
 }
 

@@ -149,7 +149,7 @@ func TestVariables(t *testing.T) {
 	}
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	if !slices.Equal(cfg.Store.Addrs, []string{"127.0.0.1:1", "127.0.0.1:2"}) || !slices.Equal(cfg.CORS.Origins, []string{"https://a.example"}) ||
-		!slices.Equal(cfg.TrustedProxies, proxies) || !slices.Equal(cfg.Auth.JWT.Claims.UID, []string{"user_id"}) || cfg.Limits.MaxPayload != 2<<20 {
+		!slices.Equal(cfg.TrustedProxies, proxies) || cfg.Auth.JWT.Claims.UID != "user_id" || cfg.Limits.MaxPayload != 2<<20 {
 		t.Errorf("lists and sizes: %+v", cfg)
 	}
 	if e := cfg.Endpoints[0]; e.Path != "/ws/" || e.Protocol != "socket.io" || !slices.Equal(e.Namespaces, []string{"/"}) {
@@ -219,13 +219,13 @@ func TestBoundsFollowLargerOnes(t *testing.T) {
 func TestRouteDefaults(t *testing.T) {
 	cfg := load(t, Dev, `
 backends: {app: {url: "grpcs://h"}}
-routes: [{event: a, drop: true}, {event: a, drop: true, ack: durable}, {event: a, backend: app, ack: none}, {event: ""}]
+routes: [{event: a, drop: true}, {event: a, drop: true, ack: durable}, {event: a, backend: app, ack: none}, {event: b, ack: backend}, {event: ""}]
 `)
 	var got []string
 	for _, r := range cfg.Routes {
 		got = append(got, r.Type+" "+r.Event+" "+r.Ack)
 	}
-	want := []string{"message a none", "message a durable", "message a none", "message  durable", "message * durable"}
+	want := []string{"message a none", "message a durable", "message a none", "message b backend", "message  durable", "message * durable"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -37,8 +37,8 @@ func (d *decoder) checkRoute(at string, r Route, backends map[string]Backend) {
 			d.wrong(at+".backend", "%q is not in backends, which are empty", r.Backend)
 		}
 	}
-	if r.Ack == "backend" && r.Backend == "" {
-		d.wrong(at+".ack", "backend, but the route names no backend")
+	if r.Drop && r.Ack == "backend" {
+		d.wrong(at+".ack", "a dropped event has no backend that could answer")
 	}
 	if r.Drop && (r.Backend != "" || r.Relay != "") {
 		d.wrong(at+".drop", "a route that drops cannot have a backend or relay")

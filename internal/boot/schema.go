@@ -17,6 +17,7 @@ type key struct {
 	least    string   // least value of a number, size or duration
 	shape    string   // check of a text's shape
 	field    reflect.StructField
+	owner    string // name of the field's struct
 }
 
 // keysOf returns the keys of one struct in the order of its fields.
@@ -28,7 +29,7 @@ func keysOf(t reflect.Type) []key {
 		if !ok {
 			continue
 		}
-		k := key{name: name, path: name, fallback: f.Tag.Get("default"), least: f.Tag.Get("min"), shape: f.Tag.Get("is"), field: f}
+		k := key{name: name, path: name, fallback: f.Tag.Get("default"), least: f.Tag.Get("min"), shape: f.Tag.Get("is"), field: f, owner: t.Name()}
 		if one := f.Tag.Get("one"); one != "" {
 			k.one = strings.Split(one, "|")
 		}

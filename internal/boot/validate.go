@@ -216,9 +216,6 @@ func (d *decoder) checkJWT(jwt *JWT) {
 	if len(set) == 0 && (len(jwt.Algorithms) > 0 || jwt.Audience != "" || jwt.Issuer != "") {
 		d.wrong("auth.jwt", "no key: one of secret, key_file and jwks_url is needed")
 	}
-	if len(jwt.Claims.UID) == 0 {
-		d.wrong("auth.jwt.claims.uid", "empty: no token could name its user")
-	}
 	if d.cmd.serves() {
 		d.readable("auth.jwt.key_file", jwt.KeyFile, false)
 	}
