@@ -5,8 +5,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
+	"runtime"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -195,6 +198,30 @@ func TestRefusedInterestEndsTheConnection(t *testing.T) {
 	}
 	send(t, otherPeer, []byte("x"))
 	b.until("the other was heard", func() bool { return len(other.data) == 1 })
+}
+
+// An idle shard waits like a goroutine that reads from a socket. In a blocking
+// system call instead it would hold a thread and, until the runtime takes it
+// away, a scheduler slot, at the cost of everybody else's latency.
+func TestIdleShardIsParked(t *testing.T) {
+	b := newBench(t, Epoll, Options{}, tcpPair)
+	b.connect()
+	for _, d := range []time.Duration{-1, patience} {
+		done := make(chan error)
+		go func() { done <- b.Poll(d) }()
+		stacks := make([]byte, 1<<20)
+		parked := regexp.MustCompile(`\[IO wait[^\]]*\]:\n(?s:[^\[]*)\(\*epollEngine\)\.Poll`)
+		for end := time.Now().Add(patience); !parked.Match(stacks[:runtime.Stack(stacks, true)]); {
+			if time.Now().After(end) {
+				t.Fatalf("the shard is not parked:\n%s", stacks[:runtime.Stack(stacks, true)])
+			}
+			runtime.Gosched()
+		}
+		b.Wake()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // The steady state of a shard makes no garbage.

@@ -15,7 +15,8 @@ type gather struct {
 }
 
 // copyLimit is the size in bytes up to which several buffers are copied together
-// and written at once, which is cheaper than writev for them.
+// and written at once. That was measured to be a few per cent cheaper than
+// writev on loopback (BenchmarkWritev), and to make no difference at 16 KB.
 const copyLimit = 4096
 
 // write writes what the socket takes; whole tells whether that was all.
