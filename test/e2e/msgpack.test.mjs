@@ -1,0 +1,74 @@
+// Clients with socket.io-msgpack-parser beside ordinary ones, without a setting.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { argsOf, attachmentsOf, connectEvent } from './harness/backend.mjs';
+import { ask, everythingOf, inboxOf, refusal, transports } from './harness/clients.mjs';
+import { holdfastOnly } from './harness/target.mjs';
+import { everythingToBackend, useWorld } from './harness/world.mjs';
+
+const kinds = [3, 4].flatMap((version) => transports.map((transport) => ({ version, transport, name: `v${version} ${transport}` })));
+
+describe('MessagePack', { ...holdfastOnly('it has one parser for all clients') }, () => {
+  const world = useWorld({ routes: everythingToBackend });
+
+  function script(room) {
+    world.backend.handle = (event) => (event.type === connectEvent ? { joinRooms: [room] } : { ack: event.payload });
+  }
+
+  for (const { name, ...spec } of kinds) {
+    it(`${name}: beside a JSON client in one room, both get the same`, async () => {
+      const room = world.room();
+      script(room);
+      const packed = await world.connect({ ...spec, msgpack: true });
+      const plain = await world.connect(spec);
+      const inboxes = [everythingOf(packed), everythingOf(plain)];
+      const args = [1, -1, 1.5, 'größe 😀', null, true, { nested: [{ list: [] }] }, 2 ** 40];
+      await world.api.push({ room }, 'value', args);
+      for (const inbox of inboxes) assert.deepEqual(await inbox.next(), ['value', ...args]);
+      await world.api.push({ room }, 'file', ['a', Buffer.from([0, 255, 7])]);
+      for (const inbox of inboxes) {
+        const [event, a, bytes] = await inbox.next();
+        assert.deepEqual([event, a, Buffer.from(bytes)], ['file', 'a', Buffer.from([0, 255, 7])]);
+      }
+    });
+
+    it(`${name}: a push given as MessagePack reaches both`, async () => {
+      const room = world.room();
+      script(room);
+      const inboxes = [inboxOf(await world.connect({ ...spec, msgpack: true }), 'v'), inboxOf(await world.connect(spec), 'v')];
+      // [1, "two", bin 03 04]
+      const msgpack = Buffer.from([0x93, 0x01, 0xa3, ...Buffer.from('two'), 0xc4, 0x02, 3, 4]).toString('base64');
+      await world.api.push({ room }, 'v', [], { payload: { msgpack } });
+      for (const inbox of inboxes) {
+        const [one, two, bytes] = await inbox.next();
+        assert.deepEqual([one, two, Buffer.from(bytes)], [1, 'two', Buffer.from([3, 4])]);
+      }
+    });
+
+    it(`${name}: events, acknowledgements and Buffers`, async () => {
+      script(world.room());
+      const client = await world.connect({ ...spec, msgpack: true });
+      const [text, file, object] = await ask(client, 'echo', 'größe 😀', Buffer.from([1, 2]), { n: 1.5, none: null });
+      assert.deepEqual([text, Buffer.from(file), object], ['größe 😀', Buffer.from([1, 2]), { n: 1.5, none: null }]);
+      const { payload } = await world.backend.nextMessage('echo');
+      assert.deepEqual(argsOf(payload), ['größe 😀', { _placeholder: true, num: 0 }, { n: 1.5, none: null }]);
+      assert.deepEqual(attachmentsOf(payload), [Buffer.from([1, 2])]);
+    });
+
+    it(`${name}: PushAndWait`, async () => {
+      script(world.room());
+      const client = await world.connect({ ...spec, msgpack: true });
+      client.on('ask', (question, answer) => answer(`${question}!`));
+      const { acks } = await world.api.pushAndWait({ client: client.id }, 'ask', ['hey']);
+      assert.deepEqual(argsOf(acks[0].payload), ['hey!']);
+    });
+  }
+
+  it('auth and refusals', async () => {
+    world.backend.handle = (event) => ({ reject: 'no entry', rejectData: event.auth });
+    const client = world.make({ msgpack: true, auth: { guid: 'doc-1' } });
+    const reason = await refusal(client);
+    assert.equal(reason.message, 'no entry');
+    assert.deepEqual(reason.data, { guid: 'doc-1' });
+  });
+});
