@@ -20,8 +20,9 @@ const (
 	MaxWorker = 1<<workerBits - 1
 )
 
-// epochMilli is 2024-01-01T00:00:00Z, from which 41 bits reach to September 2093.
-const epochMilli = 1_704_067_200_000
+// epochMilli is 2000-01-01T00:00:00Z, from which 41 bits reach to September 2069.
+// It is no later because testing/synctest's clock begins there.
+const epochMilli = 946_684_800_000
 
 // MaxBackwards is how far the clock may be behind the last ID for [Snowflake.Next]
 // to wait until it has caught up. A clock that is further behind is an error at
