@@ -1,0 +1,159 @@
+package api
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"holdfast/internal/message"
+	pb "holdfast/proto/holdfast/v1/holdfastpb"
+)
+
+// event is a client's event on its way through ws-api. Whoever has something left
+// to do for it holds it; when the last one has released it, the bus may forget it.
+type event struct {
+	s        *Server
+	up       *message.Up
+	rule     *Rule
+	dequeued time.Time
+	routed   time.Time
+	settled  func()
+
+	holders  atomic.Int32
+	answered atomic.Bool // the client has its acknowledgement, or gets none
+}
+
+// newEvent returns an event that its maker holds.
+func (s *Server) newEvent(up *message.Up, settled func()) *event {
+	e := &event{s: s, up: up, dequeued: s.cfg.Now(), settled: settled}
+	e.holders.Store(1)
+	return e
+}
+
+func (e *event) hold() { e.holders.Add(1) }
+
+// release gives up one hold. When nobody who might have answered the client is
+// left, the client is told so.
+func (e *event) release() {
+	if e.holders.Add(-1) != 0 {
+		return
+	}
+	if e.rule != nil && e.rule.Ack == AckBackend {
+		e.ackError(e.s.base, &failure{code: codeUnavailable, message: "no backend has answered this event"})
+	}
+	e.settled()
+}
+
+// session is the name under which events keep their order.
+func (e *event) session() string {
+	if e.up.Session != "" {
+		return e.up.Session
+	}
+	return e.up.Client.ID
+}
+
+func (e *event) size() int { return e.up.Size() }
+
+// ack answers the client, if it waits for an answer and has none yet.
+func (e *event) ack(ctx context.Context, p message.Payload) {
+	if !e.up.WantsAck || !e.answered.CompareAndSwap(false, true) {
+		return
+	}
+	e.s.count.acks.Add(1)
+	d := &message.Down{Ack: &message.Ack{Client: e.up.Client.ID, AckID: e.up.AckID, Payload: p}}
+	if err := e.s.sendToClient(ctx, e.up.Client, d); err != nil {
+		e.s.count.unanswered.Add(1)
+		e.s.log.Debug("an acknowledgement was lost", "event", e.up.ID, "client", e.up.Client.ID, "error", err)
+	}
+}
+
+// ackError answers the client with an error argument.
+func (e *event) ackError(ctx context.Context, f *failure) {
+	if !e.up.WantsAck || e.answered.Load() {
+		return
+	}
+	e.s.count.ackErrors.Add(1)
+	e.ack(ctx, message.Payload{JSON: f.args()})
+}
+
+// Headers of an event that a backend gets.
+const (
+	headerReceived = "X-Time-Received"
+	headerEnqueued = "X-Time-Enqueued"
+	headerDequeued = "X-Time-Dequeued"
+	headerRouted   = "X-Time-Routed"
+)
+
+var eventTypes = map[message.EventType]pb.EventType{
+	message.EventConnect:    pb.EventType_EVENT_TYPE_CONNECT,
+	message.EventMessage:    pb.EventType_EVENT_TYPE_MESSAGE,
+	message.EventDisconnect: pb.EventType_EVENT_TYPE_DISCONNECT,
+}
+
+// proto makes what a backend sees. The text of arguments is what the client sent.
+func (e *event) proto() *pb.Event {
+	up := e.up
+	client := clientToProto(&message.ClientInfo{Client: *up.Client, Rooms: up.Rooms, LastSeenAt: up.Received})
+	out := &pb.Event{
+		Id:          up.ID,
+		Type:        eventTypes[up.Type],
+		Client:      client,
+		Event:       up.Name,
+		Payload:     payloadToProto(&up.Payload),
+		WantsAck:    up.WantsAck,
+		Reason:      up.Reason,
+		Headers:     e.headers(),
+		Query:       validUTF8(up.Query),
+		HttpHeaders: validUTF8(up.HTTPHeaders),
+	}
+	if up.Type == message.EventConnect {
+		out.Auth = string(up.Auth)
+		if out.Auth == "" {
+			out.Auth = "{}"
+		}
+		out.Recovered = up.Recovered
+	}
+	return out
+}
+
+func (e *event) headers() map[string]string {
+	h := make(map[string]string, 6)
+	if e.up.TraceID != "" {
+		h[headerTraceID] = trimTrace(e.up.TraceID)
+	}
+	if e.up.TraceParent != "" {
+		h[headerTraceParent] = trimTrace(e.up.TraceParent)
+	}
+	for _, t := range []struct {
+		name string
+		at   time.Time
+	}{
+		{headerReceived, e.up.Received},
+		{headerEnqueued, e.up.Enqueued},
+		{headerDequeued, e.dequeued},
+		{headerRouted, e.routed},
+	} {
+		if !t.at.IsZero() {
+			h[t.name] = t.at.UTC().Format(time.RFC3339Nano)
+		}
+	}
+	return h
+}
+
+// validUTF8 returns m as it is, unless a value is no text: proto3 would refuse all
+// of the event for a byte in somebody's cookie.
+func validUTF8(m map[string]string) map[string]string {
+	clean := true
+	for k, v := range m {
+		clean = clean && strings.ToValidUTF8(k, "") == k && strings.ToValidUTF8(v, "") == v
+	}
+	if clean {
+		return m
+	}
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		out[strings.ToValidUTF8(k, "\uFFFD")] = strings.ToValidUTF8(v, "\uFFFD")
+	}
+	return out
+}

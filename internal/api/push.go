@@ -1,0 +1,246 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"holdfast/internal/message"
+	pb "holdfast/proto/holdfast/v1/holdfastpb"
+	"holdfast/proto/holdfast/v1/holdfastpb/holdfastpbconnect"
+)
+
+// pushService is PushService over a Server.
+type pushService struct{ s *Server }
+
+var _ holdfastpbconnect.PushServiceHandler = (*pushService)(nil)
+
+// Push routes one message.
+func (p *pushService) Push(ctx context.Context, req *connect.Request[pb.PushRequest]) (*connect.Response[pb.PushResponse], error) {
+	push, err := p.s.pushOf("", req.Msg, req.Header())
+	if err != nil {
+		return nil, invalid(err)
+	}
+	resp, err := p.s.push(ctx, push, req.Msg.GetDedupId())
+	if err != nil {
+		return nil, rpcError(err)
+	}
+	return connect.NewResponse(resp), nil
+}
+
+// push routes a valid push, unless its dedupID was routed before.
+func (s *Server) push(ctx context.Context, p *message.Push, dedupID string) (*pb.PushResponse, error) {
+	began := s.cfg.Now()
+	resp, again, err := s.pushed.do(ctx, dedupID, s.cfg.NewID(), func(messageID string) (*pb.PushResponse, error) {
+		p.ID = messageID
+		s.complete(p)
+		nodes, err := s.route(ctx, p)
+		if err != nil {
+			s.count.pushErrors.Add(1)
+			return nil, err
+		}
+		s.count.pushes.Add(1)
+		return &pb.PushResponse{MessageId: p.ID, Nodes: nodes}, nil
+	})
+	if again {
+		s.count.pushesAgain.Add(1)
+		return resp, nil
+	}
+	s.observePush(began, err)
+	return resp, err
+}
+
+// slot is one request of a stream, and its answer when done is closed.
+type slot struct {
+	done chan struct{}
+	resp *pb.PushResponse
+	err  error
+}
+
+// PushStream routes many messages. Requests are read ahead, up to a bound; those
+// that share no target are worked on side by side, those that do in their order.
+func (p *pushService) PushStream(ctx context.Context, stream *connect.BidiStream[pb.PushRequest, pb.PushResponse]) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	slots := make(chan *slot, p.s.limits.StreamAhead)
+	// The reader ends when the stream does, at the latest by the return from here,
+	// after which Receive fails.
+	go func() {
+		defer close(slots)
+		p.readPushes(ctx, stream, slots)
+	}()
+	for sl := range slots {
+		select {
+		case <-sl.done:
+		case <-ctx.Done():
+			return rpcError(ctx.Err())
+		}
+		if sl.err != nil {
+			return rpcError(sl.err)
+		}
+		if err := stream.Send(sl.resp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pushService) readPushes(ctx context.Context, stream *connect.BidiStream[pb.PushRequest, pb.PushResponse], slots chan<- *slot) {
+	last := make(map[message.Key]*slot) // the newest request for each target
+	for {
+		req, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		sl := &slot{done: make(chan struct{})}
+		var push *message.Push
+		if err == nil {
+			push, err = p.s.pushOf("", req, stream.RequestHeader())
+		}
+		if err != nil {
+			sl.err = err
+			close(sl.done)
+		}
+		select {
+		case slots <- sl:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+		before := follow(last, push.Targets, sl, p.s.limits.StreamAhead)
+		go func() { // ends by itself: it waits for its predecessors and for ctx
+			defer close(sl.done)
+			for _, b := range before {
+				<-b.done
+			}
+			sl.resp, sl.err = p.s.push(ctx, push, req.GetDedupId())
+		}()
+	}
+}
+
+// follow enters sl as the newest for its targets, and returns those that it comes
+// after. The map forgets what is done when it has grown.
+func follow(last map[message.Key]*slot, targets []message.Key, sl *slot, ahead int) (before []*slot) {
+	for _, key := range targets {
+		if b := last[key]; b != nil && b != sl {
+			before = append(before, b)
+		}
+		last[key] = sl
+	}
+	if len(last) > 16*ahead {
+		for key, b := range last {
+			select {
+			case <-b.done:
+				delete(last, key)
+			default:
+			}
+		}
+	}
+	return before
+}
+
+// PushAndWait routes one message and collects the clients' acknowledgements.
+func (p *pushService) PushAndWait(ctx context.Context, req *connect.Request[pb.PushRequest]) (*connect.Response[pb.PushAndWaitResponse], error) {
+	push, err := p.s.pushOf("", req.Msg, req.Header())
+	if err != nil {
+		return nil, invalid(err)
+	}
+	timeout := p.s.limits.AckTimeout
+	if d := req.Msg.GetAckTimeout(); d != nil {
+		timeout = d.AsDuration()
+		if !d.IsValid() || timeout <= 0 || timeout > p.s.limits.MaxAck {
+			return nil, invalid(badField("ack_timeout", "is not above 0 and at most %v", p.s.limits.MaxAck))
+		}
+	}
+	resp, again, err := p.s.pushWaited.do(ctx, req.Msg.GetDedupId(), p.s.cfg.NewID(),
+		func(messageID string) (*pb.PushAndWaitResponse, error) {
+			push.ID = messageID
+			return p.s.pushAndWait(ctx, push, timeout)
+		})
+	if err != nil {
+		return nil, rpcError(err)
+	}
+	if again {
+		p.s.count.pushesAgain.Add(1)
+	}
+	return connect.NewResponse(resp), nil
+}
+
+func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.Duration) (*pb.PushAndWaitResponse, error) {
+	s.complete(p)
+	places, err := s.places(ctx, p, false, true)
+	if err != nil {
+		s.count.pushErrors.Add(1)
+		return nil, err
+	}
+	k, err := s.calls.begin(s.cfg.NewID(), true)
+	if err != nil {
+		return nil, err
+	}
+	defer s.calls.end(k)
+	waitCtx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	expires, pushed := p.Received.Add(timeout), s.cfg.Now()
+	asked := byNode(places)
+	for _, n := range asked {
+		k.ask(n.node)
+		d := &message.Down{
+			Push: &message.Delivery{Push: p, Stamps: n.stamps, WantAcks: true, Pushed: pushed},
+			Call: k.id, ReplyTo: s.cfg.ID, Expires: expires,
+		}
+		if err := s.send(waitCtx, n.node, d); err != nil {
+			k.fail(n.node, err)
+		}
+	}
+	k.seal()
+	s.count.pushes.Add(1)
+	if err := k.wait(waitCtx); err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("wait for acknowledgements: %w", ctx.Err()) // the caller has gone
+	}
+	o := k.outcome()
+	if len(asked) > 0 && len(o.failed) == len(asked) && o.clients == 0 {
+		return nil, o.failure()
+	}
+	resp := &pb.PushAndWaitResponse{
+		MessageId:   p.ID,
+		Missing:     o.missing(),
+		FailedNodes: uint32(len(o.failed) + len(o.silent)),
+	}
+	for _, a := range o.acks {
+		resp.Acks = append(resp.Acks, &pb.Ack{Client: a.Client, Payload: payloadToProto(&a.Payload)})
+	}
+	return resp, nil
+}
+
+// failure says which nodes did not do what they were asked, and nil if all did.
+func (o *outcome) failure() error {
+	if len(o.failed) > 0 {
+		code := connect.CodeUnavailable
+		if strings.Contains(o.err, message.ErrFull.Error()) {
+			code = connect.CodeResourceExhausted
+		}
+		return connect.NewError(code, fmt.Errorf("%d clients reached; node %s: %s", o.clients, strings.Join(o.failed, ", "), o.err))
+	}
+	if len(o.silent) > 0 {
+		return connect.NewError(connect.CodeDeadlineExceeded,
+			fmt.Errorf("%d clients reached; no answer in time from node %s", o.clients, strings.Join(o.silent, ", ")))
+	}
+	return nil
+}
+
+// payloadToProto shares the payload's bytes, except for the text of JSON.
+func payloadToProto(p *message.Payload) *pb.Payload {
+	out := &pb.Payload{Json: string(p.JSON), Msgpack: p.Msgpack, Attachments: p.Attachments}
+	if out.Json == "" && len(out.Msgpack) == 0 {
+		out.Json = "[]"
+	}
+	return out
+}

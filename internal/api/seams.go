@@ -1,0 +1,61 @@
+package api
+
+import (
+	"context"
+
+	"holdfast/internal/message"
+)
+
+// Registry tells who is where. All methods may be called concurrently.
+type Registry interface {
+	// Nodes returns the nodes that have members of key, and the version of the key's
+	// membership that this list belongs to (both read at one moment). The version
+	// grows whenever a node gets its first member. For keys of users and clients
+	// the nodes are those that hold them, and the version has no meaning. No
+	// members: no nodes and no error.
+	Nodes(ctx context.Context, key message.Key) (nodes []string, version uint64, err error)
+	// Client returns one client by either form of its ID, or [message.ErrNotFound].
+	Client(ctx context.Context, id string) (message.ClientInfo, error)
+	// List returns up to limit clients of key in the order of their IDs, beginning
+	// after cursor, and the cursor of the next page, "" after the last. Clients that
+	// come and go meanwhile do not make others be left out or come twice.
+	List(ctx context.Context, key message.Key, cursor string, limit int) (clients []message.ClientInfo, next string, err error)
+	// ListNode does the same for the clients that a node holds.
+	ListNode(ctx context.Context, node, cursor string, limit int) (clients []message.ClientInfo, next string, err error)
+	// Count returns how many clients are behind key, and how many people that is: a
+	// uid counts once, a client without one counts as one. O(1).
+	Count(ctx context.Context, key message.Key) (clients, users uint64, err error)
+}
+
+// Log keeps the recoverable messages of each key, in order and bounded.
+type Log interface {
+	// Append adds p to the log of key and returns its place there together with
+	// the version of the key's membership at that moment (0: not known). When it
+	// returns nil, the message survives what the log survives.
+	Append(ctx context.Context, key message.Key, p *message.Push) (message.Appended, error)
+}
+
+// Bus carries records between nodes and ws-api.
+type Bus interface {
+	// Send puts d into a node's inbox. [message.ErrGone]: nobody is attached there;
+	// [message.ErrFull]: the inbox has no room. It may be called concurrently; two
+	// calls after one another from one goroutine arrive in that order.
+	Send(ctx context.Context, node string, d *message.Down) error
+	// Consume calls handle for the clients' events, in the order of publishing, from
+	// one goroutine, until ctx ends; it returns nil then. handle may block, which is
+	// the backpressure.
+	Consume(ctx context.Context, handle func(*message.Up)) error
+	// AttachAPI lets Replies to calls with this ReplyTo arrive at receive, which
+	// never blocks, until detach is called.
+	AttachAPI(id string, receive func(*message.Reply)) (detach func())
+}
+
+// SettlingBus is a [Bus] that remembers events until they are done with, so that
+// those which a killed ws-api had consumed but not handed on are consumed again.
+// The server prefers it to Consume where the bus has it.
+type SettlingBus interface {
+	Bus
+	// ConsumeSettled is Consume with a function for each event that is called once,
+	// from any goroutine, when nothing more remains to be done for it.
+	ConsumeSettled(ctx context.Context, handle func(up *message.Up, settled func())) error
+}

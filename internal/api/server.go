@@ -1,0 +1,237 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+
+	"holdfast/internal/message"
+	pb "holdfast/proto/holdfast/v1/holdfastpb"
+	"holdfast/proto/holdfast/v1/holdfastpb/holdfastpbconnect"
+)
+
+// Server is one ws-api.
+type Server struct {
+	cfg    Config
+	limits Limits
+	log    *slog.Logger
+
+	rules      *rules
+	nodes      *nodeLists
+	calls      *calls
+	pushed     *dedup[*pb.PushResponse]
+	pushWaited *dedup[*pb.PushAndWaitResponse]
+	backends   map[string]*dispatcher
+	groups     *groups
+	presence   *presence // nil when off
+	intake     *intake
+	health     *grpchealth.StaticChecker
+	handler    http.Handler
+
+	count counters
+	// What went wrong in the background, logged once in a burst.
+	replyErrors, relayErrors, presenceErrors burst
+
+	// base is the context of what the server does by itself; it ends when Run does.
+	base context.Context
+	stop context.CancelFunc
+	// work counts the goroutines that the server started.
+	work sync.WaitGroup
+}
+
+// New returns a server that answers by its Handler. What clients send is consumed
+// while Run runs, which nodes' answers arrive during as well: start it first.
+func New(cfg Config) (*Server, error) {
+	cfg.setDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("ws-api: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, limits: cfg.Limits, log: cfg.Logger,
+		rules:      newRules(cfg.Rules),
+		nodes:      newNodeLists(cfg.Registry, cfg.Now, cfg.Limits.NodeLists),
+		calls:      newCalls(cfg.Limits),
+		pushed:     newDedup[*pb.PushResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
+		pushWaited: newDedup[*pb.PushAndWaitResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
+		backends:   make(map[string]*dispatcher, len(cfg.Backends)),
+	}
+	for _, b := range []*burst{&s.replyErrors, &s.relayErrors, &s.presenceErrors} {
+		b.now, b.every = cfg.Now, 10*time.Second
+	}
+	s.base, s.stop = context.WithCancel(context.Background())
+	for i := range cfg.Backends {
+		d, err := s.newDispatcher(&s.cfg.Backends[i])
+		if err != nil {
+			s.stop()
+			return nil, fmt.Errorf("ws-api: backends.%s: %w", cfg.Backends[i].Name, err)
+		}
+		s.backends[cfg.Backends[i].Name] = d
+	}
+	s.groups = newGroups(s)
+	s.intake = newIntake(s)
+	if cfg.Presence.Enabled {
+		s.presence = newPresence(s)
+	}
+	s.handler = s.newHandler()
+	return s, nil
+}
+
+// Run consumes the clients' events until ctx ends, then gives what is under way
+// Limits.Drain to finish, and returns when every goroutine of the server has
+// ended. It is called once. The error is the bus's.
+func (s *Server) Run(ctx context.Context) error {
+	detach := s.cfg.Bus.AttachAPI(s.cfg.ID, s.calls.receive)
+	defer detach()
+
+	s.intake.start()
+	s.spawn(func() { s.groups.run(s.base) })
+	if s.presence != nil {
+		s.spawn(func() { s.presence.run(s.base) })
+	}
+	err := s.consume(ctx)
+
+	s.groups.close() // their streams end, so that consumers go to another ws-api
+	s.intake.close()
+	s.drain()
+	s.stop()
+	s.work.Wait()
+	for _, d := range s.backends {
+		d.close()
+	}
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("consume events: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) consume(ctx context.Context) error {
+	if bus, ok := s.cfg.Bus.(SettlingBus); ok {
+		return bus.ConsumeSettled(ctx, s.intake.take)
+	}
+	return s.cfg.Bus.Consume(ctx, func(up *message.Up) { s.intake.take(up, func() {}) })
+}
+
+// drain waits until no backend has anything to do, but no longer than it may.
+func (s *Server) drain() {
+	timeout := time.NewTimer(s.limits.Drain)
+	defer timeout.Stop()
+	for _, d := range s.backends {
+		select {
+		case <-d.idle():
+		case <-timeout.C:
+			return
+		}
+	}
+}
+
+// spawn starts a goroutine that Run waits for.
+func (s *Server) spawn(f func()) {
+	s.work.Add(1)
+	go func() {
+		defer s.work.Done()
+		f()
+	}()
+}
+
+// Handler serves all of the API: PushService, ClientService and EventService by
+// gRPC, gRPC-Web, Connect and plain JSON, with gRPC's health and reflection. Other
+// paths get 404. gRPC without TLS needs a server that [ConfigureHTTP] has seen.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// ConfigureHTTP lets srv take HTTP/1.1 and HTTP/2, the latter without TLS as well.
+func ConfigureHTTP(srv *http.Server) {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	srv.Protocols = p
+}
+
+func (s *Server) newHandler() http.Handler {
+	services := []string{
+		holdfastpbconnect.PushServiceName,
+		holdfastpbconnect.ClientServiceName,
+		holdfastpbconnect.EventServiceName,
+	}
+	opts := []connect.HandlerOption{
+		// Base64 of attachments and the text around a payload.
+		connect.WithReadMaxBytes(2*s.limits.PushBytes + 1<<20),
+		connect.WithRecover(s.recovered),
+		connect.WithCodec(strictJSON{"json"}),
+		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
+	}
+	s.health = grpchealth.NewStaticChecker(services...)
+	reflector := grpcreflect.NewStaticReflector(services...)
+
+	mux := http.NewServeMux()
+	mux.Handle(holdfastpbconnect.NewPushServiceHandler(&pushService{s}, opts...))
+	mux.Handle(holdfastpbconnect.NewClientServiceHandler(&clientService{s}, opts...))
+	mux.Handle(holdfastpbconnect.NewEventServiceHandler(&eventService{s}, opts...))
+	mux.Handle(grpchealth.NewHandler(s.health))
+	mux.Handle(grpcreflect.NewHandlerV1(reflector))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+	return plainJSON(mux)
+}
+
+// recovered answers a caller whose request made a handler panic.
+func (s *Server) recovered(_ context.Context, spec connect.Spec, _ http.Header, v any) error {
+	s.log.Error("a handler panicked", "procedure", spec.Procedure, "panic", v)
+	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+}
+
+// plainJSON takes a POST whose type says nothing for JSON: `curl -d` calls it a
+// form. Not so when a page sent it: a form is what a browser lets any page send
+// to any host without asking it first, so a page must name the type, for which the
+// browser asks, and is refused.
+func plainJSON(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
+			media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+			switch {
+			case r.Header.Get("Content-Type") == "",
+				err == nil && (media == "application/x-www-form-urlencoded" || media == "text/plain" || media == "text/json"):
+				r = r.Clone(r.Context())
+				r.Header.Set("Content-Type", "application/json")
+			case err == nil && media == "application/json" && !strings.EqualFold(r.Header.Get("Content-Type"), media):
+				// Parameters (charset in any spelling) change nothing: JSON is UTF-8.
+				r = r.Clone(r.Context())
+				r.Header.Set("Content-Type", "application/json")
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// rpcError gives an error the code that its cause has.
+func rpcError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var field *fieldError
+	var already *connect.Error
+	switch {
+	case errors.As(err, &already):
+		return err
+	case errors.As(err, &field):
+		return invalid(err)
+	case errors.Is(err, message.ErrNotFound):
+		return connect.NewError(connect.CodeNotFound, err)
+	case errors.Is(err, message.ErrFull), errors.Is(err, errTooManyCalls):
+		return connect.NewError(connect.CodeResourceExhausted, err)
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, err)
+	}
+	return connect.NewError(connect.CodeUnavailable, err)
+}
