@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { attachmentsOf, connectEvent } from './harness/backend.mjs';
 import { PollingSession, parsePayload, request } from './harness/raw_http.mjs';
-import { holdfastOnly, onHoldfast } from './harness/target.mjs';
+import { onHoldfast } from './harness/target.mjs';
 import { eventually } from './harness/wait.mjs';
-import { everythingToBackend, useWorld } from './harness/world.mjs';
+import { World, everythingToBackend, useWorld } from './harness/world.mjs';
 
 describe('polling', () => {
   const world = useWorld({ routes: everythingToBackend });
@@ -63,13 +63,13 @@ describe('polling', () => {
     const session = await PollingSession.connect(world.url);
     const waiting = session.get();
     await world.api.disconnect({ client: session.id }, { allowReconnect: true });
-    assert.equal((await waiting).body, '1');
+    assert.match((await waiting).body, /^(6\x1e)?1$/); // Node puts a noop before it
     assert.equal((await session.get()).status, 400);
     session.agent.destroy();
   });
 
-  it('the path works with and without its slash, and any query besides', async () => {
-    for (const path of ['/socket.io/', '/socket.io']) {
+  it('the path is a prefix, and any query goes', async () => {
+    for (const path of ['/socket.io/', '/socket.io/deeper']) {
       const { status, body } = await request(`${world.url}${path}?EIO=4&transport=polling&t=abc123&anything=else`);
       assert.equal(status, 200, path);
       assert.equal(body[0], '0');
@@ -78,7 +78,7 @@ describe('polling', () => {
   });
 
   it('heartbeat of EIO4: the server pings, and a silent session is gone', async (t) => {
-    const quick = anotherWorld();
+    const quick = new World();
     await quick.start({ heartbeat: { interval: '300ms', timeout: '300ms', adaptive: false } });
     t.after(() => quick.stop());
     const session = await PollingSession.connect(quick.url);
@@ -87,11 +87,6 @@ describe('polling', () => {
     await eventually(async () => (await session.get()).status === 400, 'the silent session still lives');
     session.agent.destroy();
   });
-
-  /** A world of its own for a case that needs another config. */
-  function anotherWorld() {
-    return new world.constructor();
-  }
 });
 
 describe('JSONP', () => {
@@ -141,7 +136,9 @@ describe('JSONP', () => {
   it('EIO3: binary goes as base64', async () => {
     const room = world.room();
     script(room);
-    const session = new PollingSession(world.url, { eio: 3, query: { j: '0' } });
+    // The v2 client sends b64 beside j; Node needs it, though nothing else can go into a script.
+    const query = onHoldfast ? { j: '0' } : { j: '0', b64: '1' };
+    const session = new PollingSession(world.url, { eio: 3, query });
     world.closeAfter(() => session.close());
     const [open, connect] = parsePayload(3, Buffer.from(unwrap((await session.get()).body)));
     session.sid = JSON.parse(open.slice(1)).sid;
@@ -156,14 +153,5 @@ describe('JSONP', () => {
   it('the index is digits alone: nothing of it gets into the script', async () => {
     const { body } = await request(`${world.url}/socket.io/?EIO=3&transport=polling&j=${encodeURIComponent('1];alert(1);//2')}`);
     assert.match(body, /^___eio\[\d*\]\("/);
-  });
-
-  it('each answer names the index of its own request', { ...holdfastOnly('it uses the index of the handshake for ever') }, async () => {
-    const first = await request(`${world.url}/socket.io/?EIO=3&transport=polling&j=0`);
-    const [open] = parsePayload(3, Buffer.from(unwrap(first.body)));
-    const { sid } = JSON.parse(open.slice(1));
-    const second = await request(`${world.url}/socket.io/?EIO=3&transport=polling&j=7&sid=${sid}`);
-    // Either is understood by the v2 client, which registers a function for each index.
-    assert.match(second.body, /^___eio\[(0|7)\]\(/);
   });
 });
