@@ -310,3 +310,15 @@ func appendStr(dst []byte, s string) []byte {
 	}
 	return append(dst, s...)
 }
+
+// AppendBinaryFrame writes a binary message in the way that the session's client
+// takes it on a WebSocket: frame appends one frame.
+func (s *Session) AppendBinaryFrame(dst, data []byte, frame func(dst []byte, binary bool, payload []byte) []byte) []byte {
+	switch {
+	case s.hello.Version == 3 && s.hello.Base64:
+		return frame(dst, false, engineio.AppendBase64(3, nil, data))
+	case s.hello.Version == 3:
+		return frame(dst, true, engineio.AppendBinary(3, nil, data))
+	}
+	return frame(dst, true, data)
+}

@@ -1,0 +1,234 @@
+package gateway
+
+import (
+	"time"
+
+	"holdfast/internal/hub"
+	"holdfast/internal/message"
+	"holdfast/internal/session"
+	"holdfast/internal/timewheel"
+	"holdfast/socketio"
+	"holdfast/wsframe"
+)
+
+// conn is one session with what carries it. It belongs to its shard.
+type conn struct {
+	session session.Session
+	sock    *socket // the WebSocket that carries the session, or nil
+	probing *socket // one that tries to, or nil
+	poll    chan httpAnswer
+	post    chan httpAnswer // of a post whose events wait for the bus
+	timer   timewheel.Timer[*conn]
+	armed   int64
+	from    *origin
+	order   string // partition key of its events, fixed by its first CONNECT
+	dirty   bool
+	paused  bool
+	dropped bool
+}
+
+// origin is what the handshake told of a session.
+type origin struct {
+	remote  string
+	query   map[string]string // what is not Engine.IO's own; nil when empty
+	headers map[string]string // those that backends get; shared by equal handshakes
+	auth    map[string]string // Authorization, for the check of a token; dropped after it
+	perIP   string            // the address that was counted, "" for none
+}
+
+// client is what the shard keeps of one Socket.IO socket.
+type client struct {
+	sock  *session.Client
+	conn  *conn
+	info  *message.Client
+	seats []hub.Seat[*client]
+	rooms []string // names, in the order of joining; replaced, never changed, when they change
+
+	identity message.Identity
+	auth     []byte // the CONNECT packet's auth object
+	call     string // of the verdict that brought it in
+	replyTo  string
+	asked    bool // a Connect event is out
+	accepted bool
+	lastJob  uint32   // serial of the last job that reached it
+	recent   *idRing  // pushes to several keys that it has had; nil until there is one
+	recover  *recover // with recovery on
+	trace    string
+}
+
+// Seats is where the hub finds the client's places.
+func (cl *client) Seats() *[]hub.Seat[*client] { return &cl.seats }
+
+// idRing remembers the last few pushes to several keys, so that one that comes by
+// a second key later (after a repair) is not delivered twice.
+type idRing struct {
+	ids [16]string
+	at  int
+}
+
+func (r *idRing) seen(id string) bool {
+	for _, x := range r.ids {
+		if x == id {
+			return true
+		}
+	}
+	r.ids[r.at] = id
+	r.at = (r.at + 1) % len(r.ids)
+	return false
+}
+
+// drop forgets a session that is over.
+func (sh *shard) drop(c *conn) {
+	if c.dropped {
+		return
+	}
+	if c.poll != nil {
+		sh.answerPoll(c)
+	}
+	c.dropped = true
+	sh.wheel.Cancel(&c.timer)
+	delete(sh.sessions, message.PublicID(c.session.ID()))
+	sh.g.admission.leave(c.from.perIP)
+	sh.g.Stats.Sessions.Add(-1)
+}
+
+// ended closes what carries a session that is over.
+func (sh *shard) ended(c *conn, why session.Reason) {
+	if c.post != nil {
+		c.post <- httpAnswer{ok: true}
+		c.post = nil
+	}
+	if s := c.sock; s != nil {
+		c.sock = nil
+		sh.flushSocket(c, s)
+		s.close(wsframe.CloseCode(why.Code), why.Text)
+	}
+	if why == session.SlowConsumer {
+		sh.g.Stats.SlowConsumers.Add(1)
+	}
+	sh.g.cfg.Logger.Debug("session ended", "session", message.PublicID(c.session.ID()), "reason", why.Text)
+}
+
+// malformed logs what a client did wrong. It is the client's mistake, so it is
+// no more than a line and a counter.
+func (sh *shard) malformed(c *conn, err error) {
+	sh.g.Stats.Malformed.Add(1)
+	sh.g.cfg.Logger.Info("session ended for what the client sent",
+		"session", message.PublicID(c.session.ID()), "remote", c.from.remote, "err", err)
+}
+
+// flush offers what waits to the session's transport.
+func (sh *shard) flush(c *conn) {
+	switch {
+	case c.sock != nil:
+		sh.flushSocket(c, c.sock)
+	case c.poll != nil && c.session.Ready():
+		sh.answerPoll(c)
+	}
+}
+
+// answerPoll answers the waiting poll with what is queued.
+func (sh *shard) answerPoll(c *conn) {
+	body, binary := c.session.AppendPayload(nil, sh.g.cfg.PollingResponse, &sh.acts)
+	if len(body) == 0 {
+		body = append(body, '1') // the session ended under the poll
+	}
+	c.poll <- httpAnswer{ok: true, body: body, binary: binary}
+	c.poll = nil
+	if len(sh.acts) > 0 {
+		sh.settle(c)
+	}
+}
+
+// event passes what a client emitted on to ws-api.
+func (sh *shard) event(c *conn, a *session.Action) {
+	cl := a.Client.Owner.(*client)
+	sh.g.Stats.EventsIn.Add(1)
+	sh.publish(c, sh.up(c, cl, &message.Up{
+		Type: message.EventMessage, Name: a.Name, Payload: a.Payload,
+		WantsAck: a.WantsAck, AckID: a.AckID, Rooms: cl.rooms,
+	}))
+}
+
+// up fills in what every event of a client has.
+func (sh *shard) up(c *conn, cl *client, up *message.Up) *message.Up {
+	id, err := sh.g.cfg.IDs.MessageID()
+	if err != nil {
+		sh.g.cfg.Logger.Error("make a message ID", "err", err)
+	}
+	up.ID, up.TraceID = id, id
+	up.Client = cl.info
+	up.Order = c.order
+	up.Session = message.PublicID(c.session.ID())
+	up.Query, up.HTTPHeaders = c.from.query, c.from.headers
+	up.Received = time.Now()
+	return up
+}
+
+// left is called once for each client that goes.
+func (sh *shard) left(c *conn, a *session.Action) {
+	cl, ok := a.Client.Owner.(*client)
+	if !ok {
+		return
+	}
+	delete(sh.verdicts, cl.info.ID)
+	var exit []message.Key
+	saved := sh.lastSave(cl, a.Reason)
+	sh.hub.LeaveAll(cl, func(room *hub.Room[*client], last bool) {
+		if last {
+			exit = append(exit, room.Key)
+		}
+	})
+	if cl.accepted {
+		sh.g.Stats.Clients.Add(-1)
+		delete(sh.clients, cl.info.ID)
+	}
+	cl.accepted = false
+	if cl.call != "" {
+		sh.replyVerdict(cl, "the client left before the verdict")
+	}
+	if cl.info.Node == "" {
+		return // nobody has heard of it
+	}
+	o := op{changes: []message.Change{{Kind: message.ChangeDisconnect, Client: cl.info}}}
+	saved(&o)
+	if cl.asked {
+		// The event follows the registry, so that a backend that hears of a leave does
+		// not find the client still counted.
+		up := sh.up(c, cl, &message.Up{Type: message.EventDisconnect, Reason: a.Reason.Text, Rooms: cl.rooms})
+		o.done = func([]message.Position) {
+			if !sh.inbox.post(func() { sh.publish(nil, up) }) {
+				_ = sh.g.cfg.Bus.Publish(up)
+			}
+		}
+	}
+	sh.g.registrar.submit(o, nil, exit)
+}
+
+// clientAck passes a client's acknowledgement of a push on.
+func (sh *shard) clientAck(cl *client, a *session.Action) {
+	call := sh.calls[a.AckID]
+	if call == nil {
+		return
+	}
+	if _, asked := call.waiting[cl]; !asked {
+		return
+	}
+	delete(call.waiting, cl)
+	call.reply(&message.AckReply{Client: cl.info.ID, Payload: a.Payload})
+	if len(call.waiting) == 0 {
+		delete(sh.calls, a.AckID)
+		call.done()
+	}
+}
+
+// sendAck answers a client's event.
+func (sh *shard) sendAck(cl *client, ack *message.Ack) {
+	if err := cl.sock.Session.SendAck(cl.sock, ack.AckID, &ack.Payload, sh.now); err != nil {
+		sh.g.cfg.Logger.Warn("an acknowledgement cannot be written", "client", cl.info.ID, "err", err)
+		_ = cl.sock.Session.SendAck(cl.sock, ack.AckID, &message.Payload{
+			JSON: socketio.AppendEvent(nil, "error", nil),
+		}, sh.now)
+	}
+	sh.settle(cl.conn)
+}

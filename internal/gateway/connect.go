@@ -1,0 +1,509 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"holdfast/internal/hub"
+	"holdfast/internal/message"
+	"holdfast/internal/session"
+	"holdfast/socketio"
+)
+
+// The way of a CONNECT:
+//
+//	connect ──▶ (goroutine) who is it? anything to recover? ──▶ identified
+//	identified ──▶ no connect backend: its guid, if permitted ─────────────▶ admit
+//	           └─▶ ask ──▶ Up, WantVerdict ──▶ … ──▶ verdict ──▶ refused or ▶ admit
+//	admit ──▶ seats; registrar writes memberships and reads the logs' heads ─▶ admitted
+//	admitted ──▶ (recovery: fetch and queue what was missed) ──▶ accept: the answer
+
+// declared is what a client's auth object or query says that the gateway itself
+// looks at. Whatever is no string counts as absent.
+type declared struct {
+	GUID          text `json:"guid"`
+	PID           text `json:"pid"`
+	Offset        text `json:"offset"`
+	Locale        text `json:"locale"`
+	ClientVersion text `json:"client_version"`
+	AuthType      text `json:"auth_type"`
+}
+
+type text string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *text) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		*t = text(s)
+	}
+	return nil
+}
+
+func declare(auth []byte, query map[string]string) declared {
+	var d declared
+	if len(auth) > 0 {
+		_ = json.Unmarshal(auth, &d) // not an object: nothing is declared
+	}
+	for name, field := range map[string]*text{
+		"guid": &d.GUID, "locale": &d.Locale, "client_version": &d.ClientVersion, "auth_type": &d.AuthType,
+	} {
+		if *field == "" {
+			*field = text(query[name])
+		}
+	}
+	return d
+}
+
+// connect begins with a client's CONNECT.
+func (sh *shard) connect(c *conn, a *session.Action) {
+	cl := &client{sock: a.Client, conn: c}
+	a.Client.Owner = cl
+	cl.auth = authObject(&c.session, a.Client.Namespace, a.Auth)
+	d := declare(cl.auth, c.from.query)
+	protocol := "socket.io/5"
+	switch {
+	case c.session.Form() == session.Raw && c.session.Version() == 3:
+		protocol = "engine.io/3"
+	case c.session.Form() == session.Raw:
+		protocol = "engine.io/4"
+	case c.session.Version() == 3:
+		protocol = "socket.io/4"
+	}
+	cl.info = &message.Client{
+		Namespace: a.Client.Namespace, Transport: c.session.Transport().String(), Protocol: protocol,
+		RemoteAddr: c.from.remote, ConnectedAt: time.Now(),
+		Locale: string(d.Locale), ClientVersion: string(d.ClientVersion), AuthType: string(d.AuthType),
+	}
+	if err := sh.name(cl); err != nil {
+		sh.refuse(cl, "no ID can be made at the moment; try again", "UNAVAILABLE", true)
+		return
+	}
+	creds := message.Credentials{
+		Namespace: cl.info.Namespace, Auth: cl.auth, Query: c.from.query, Headers: c.from.auth,
+	}
+	pid, offset := string(d.PID), string(d.Offset)
+	sh.g.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), sh.g.cfg.VerdictTimeout)
+		defer cancel()
+		id, err := sh.g.cfg.Auth.Authenticate(ctx, creds)
+		var back *comeback
+		if err == nil && pid != "" && sh.g.cfg.Recovery {
+			back = sh.g.lookBack(ctx, pid, offset, creds.Namespace)
+		}
+		sh.inbox.post(func() { sh.identified(cl, id, err, back, string(d.GUID)) })
+	})
+}
+
+// name gives a client its ID: protocol 4 clients compute theirs from the session's.
+func (sh *shard) name(cl *client) error {
+	if s := &cl.conn.session; s.Version() == 3 {
+		cl.info.ID = message.PublicID(session.PublicName(cl.info.Namespace, s.ID()))
+		return nil
+	}
+	// An ID that falls to this shard saves looking for the client elsewhere.
+	for range 8 * len(sh.g.shards) {
+		id, err := sh.g.cfg.IDs.ClientID()
+		if err != nil {
+			return err
+		}
+		cl.info.ID = id
+		if sh.g.shardOf(id) == sh {
+			break
+		}
+	}
+	return nil
+}
+
+// authObject is the auth object as events have it: of protocol 5 the packet's, of
+// protocol 4 the namespace's query as an object, {} when there is none. nil when
+// there is nothing.
+func authObject(s *session.Session, namespace string, auth []byte) []byte {
+	if len(auth) == 0 {
+		return nil
+	}
+	if s.Version() != 3 {
+		return append([]byte(nil), auth...)
+	}
+	if namespace == "/" {
+		return nil
+	}
+	return queryObject(string(auth))
+}
+
+// refusal is an error that says what the client is told.
+type refusal interface {
+	error
+	Refusal() (msg string, data []byte)
+}
+
+// refuse turns a client away with data {"code":…}, and "retry" where that helps.
+func (sh *shard) refuse(cl *client, msg, code string, retry bool) {
+	data := append([]byte(`{"code":`), socketio.AppendString(nil, code)...)
+	if retry {
+		data = append(data, `,"retry":true`...)
+	}
+	sh.refuseWith(cl, msg, append(data, '}'))
+}
+
+func (sh *shard) refuseWith(cl *client, msg string, data []byte) {
+	c := cl.conn
+	c.session.Refuse(cl.sock, msg, data, sh.now, &sh.acts)
+	sh.settle(c)
+}
+
+// identified goes on when it is known who the client is.
+func (sh *shard) identified(cl *client, id message.Identity, err error, back *comeback, guid string) {
+	c := cl.conn
+	if cl.sock.Gone() {
+		return
+	}
+	if err != nil && !sh.g.cfg.AskBackend {
+		var r refusal
+		if errors.As(err, &r) {
+			msg, data := r.Refusal()
+			sh.refuseWith(cl, msg, data)
+			return
+		}
+		sh.g.cfg.Logger.Warn("a client cannot be authenticated at the moment", "remote", c.from.remote, "err", err)
+		sh.refuse(cl, "authentication is not available; try again", "UNAVAILABLE", true)
+		return
+	}
+	cl.identity = id
+	cl.info.UID, cl.info.Profile = id.UID, id.Profile
+	if id.AuthType != "" {
+		cl.info.AuthType = id.AuthType
+	}
+	if back != nil && back.saved.Client.UID != id.UID && !sh.g.cfg.AskBackend {
+		back = nil // somebody else's private ID
+	}
+	if c.order == "" {
+		c.order = firstOf(guid, id.UID, cl.info.ID)
+	}
+	if back != nil {
+		sh.restore(cl, back)
+	}
+	if sh.g.cfg.AskBackend {
+		sh.askBackend(cl)
+		return
+	}
+	var rooms []string
+	if guid != "" {
+		if err := message.CheckName(guid); err != nil {
+			sh.refuse(cl, "guid: "+err.Error(), "INVALID_ARGUMENT", false)
+			return
+		}
+		if !sh.g.cfg.Auth.RoomPermitted(id, guid) {
+			sh.refuse(cl, "the token does not permit this room", "PERMISSION_DENIED", false)
+			return
+		}
+		rooms = []string{guid}
+	}
+	sh.admit(cl, rooms)
+}
+
+func firstOf(choices ...string) string {
+	for _, s := range choices {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// verdictQueue has the clients that wait for a verdict, oldest first: they all
+// wait for the same time.
+type verdictQueue []struct {
+	cl *client
+	at int64
+}
+
+// askBackend has ws-api decide.
+func (sh *shard) askBackend(cl *client) {
+	cl.asked = true
+	sh.verdicts[cl.info.ID] = cl
+	sh.waits = append(sh.waits, struct {
+		cl *client
+		at int64
+	}{cl, sh.now + sh.g.cfg.VerdictTimeout.Milliseconds()})
+	// The backend sees a copy: the verdict still changes the client.
+	info := *cl.info
+	info.Node = sh.g.cfg.Node
+	up := sh.up(cl.conn, cl, &message.Up{
+		Type: message.EventConnect, WantVerdict: true, Auth: cl.authOrEmpty(), Recovered: cl.recover != nil,
+	})
+	up.Client = &info
+	sh.publish(cl.conn, up)
+}
+
+func (cl *client) authOrEmpty() []byte {
+	if cl.auth == nil {
+		return []byte("{}")
+	}
+	return cl.auth
+}
+
+func (sh *shard) expireVerdicts() {
+	n := 0
+	for _, w := range sh.waits {
+		if w.at > sh.now {
+			break
+		}
+		n++
+		if sh.verdicts[w.cl.info.ID] == w.cl {
+			delete(sh.verdicts, w.cl.info.ID)
+			sh.refuse(w.cl, "the backend did not answer in time; try again", "DEADLINE_EXCEEDED", true)
+		}
+	}
+	sh.waits = append(sh.waits[:0], sh.waits[n:]...)
+	if len(sh.waits) == 0 {
+		sh.waits = nil
+	}
+}
+
+// verdict carries out what ws-api has decided about a CONNECT.
+func (sh *shard) verdict(v *message.Verdict, call *nodeCall) {
+	cl := sh.verdicts[v.Client]
+	if cl == nil {
+		sh.verdictElsewhere(v, call)
+		return
+	}
+	delete(sh.verdicts, v.Client)
+	cl.call, cl.replyTo = call.id, call.to
+	if v.Reject != nil {
+		cl.asked = false // who was never let in does not leave either
+		sh.refuseWith(cl, v.Reject.Message, v.Reject.Data)
+		sh.replyVerdict(cl, "")
+		return
+	}
+	if v.UID != "" {
+		cl.info.UID = v.UID
+	}
+	if v.Profile != "" {
+		cl.info.Profile = v.Profile
+	}
+	if cl.recover != nil && cl.recover.uid != cl.info.UID {
+		// The private ID was another user's: this client begins anew.
+		sh.replyVerdict(cl, "the client is asked about again under a new ID")
+		cl.recover = nil
+		if err := sh.name(cl); err != nil {
+			sh.refuse(cl, "no ID can be made at the moment; try again", "UNAVAILABLE", true)
+			return
+		}
+		sh.askBackend(cl)
+		return
+	}
+	sh.admit(cl, v.JoinRooms)
+}
+
+// verdictElsewhere looks on the other shards: a client that came back keeps an ID
+// that was made for another session.
+func (sh *shard) verdictElsewhere(v *message.Verdict, call *nodeCall) {
+	if call.running.Add(-1) == 0 {
+		call.fail("the client is gone")
+		return
+	}
+	next := sh.g.shards[(sh.index+1)%len(sh.g.shards)]
+	next.inbox.post(func() { next.verdict(v, call) })
+}
+
+// replyVerdict tells ws-api that the client has its answer, or why it has none.
+func (sh *shard) replyVerdict(cl *client, why string) {
+	call := nodeCall{g: sh.g, id: cl.call, to: cl.replyTo}
+	cl.call, cl.replyTo = "", ""
+	call.reply(message.Reply{Clients: 1, Done: true, Err: why})
+}
+
+// admit gives a client its seats and has its memberships written.
+func (sh *shard) admit(cl *client, rooms []string) {
+	if cl.recover != nil {
+		rooms = cl.recover.withRooms(rooms)
+	}
+	rooms = unique(rooms)
+	if len(rooms) > sh.g.cfg.MaxRooms {
+		sh.refuse(cl, "too many rooms", "RESOURCE_EXHAUSTED", false)
+		if cl.call != "" {
+			sh.replyVerdict(cl, "too many rooms")
+		}
+		return
+	}
+	info := cl.info
+	info.Node = sh.g.cfg.Node
+	cl.rooms = rooms
+	keys := []message.Key{message.ClientKey(info.Namespace, info.ID), message.AllKey(info.Namespace)}
+	if info.UID != "" {
+		keys = append(keys, message.UserKey(info.Namespace, info.UID))
+	}
+	for _, room := range rooms {
+		keys = append(keys, message.RoomKey(info.Namespace, room))
+	}
+	enter := sh.seat(cl, keys)
+	sh.g.registrar.submit(op{
+		changes: []message.Change{{Kind: message.ChangeConnect, Client: info, Rooms: rooms}},
+		heads:   enter,
+		done: func(heads []message.Position) {
+			sh.inbox.post(func() { sh.admitted(cl, enter, heads) })
+		},
+	}, enter, nil)
+}
+
+// seat gives a client seats and returns the keys that had no member here before.
+func (sh *shard) seat(cl *client, keys []message.Key) (enter []message.Key) {
+	for _, key := range keys {
+		if _, first := sh.hub.Join(cl, key); first {
+			enter = append(enter, key)
+		}
+	}
+	return enter
+}
+
+// goLive notes the positions of rooms whose membership has been written.
+func (sh *shard) goLive(keys []message.Key, heads []message.Position) {
+	for i, key := range keys {
+		if i < len(heads) {
+			sh.live(key, heads[i])
+		}
+	}
+}
+
+func (sh *shard) admitted(cl *client, entered []message.Key, heads []message.Position) {
+	sh.goLive(entered, heads)
+	if cl.sock.Gone() {
+		return
+	}
+	if cl.recover != nil && cl.recover.back != nil {
+		sh.catchUp(cl, 0)
+		return
+	}
+	sh.accept(cl)
+}
+
+// accept lets the client in: from here on it gets what its rooms get.
+func (sh *shard) accept(cl *client) {
+	c := cl.conn
+	for i := range cl.seats {
+		cl.seats[i].Seq = cl.seats[i].Room.Log.Seq
+	}
+	id := cl.info.ID
+	if c.session.Version() == 3 {
+		id = session.PublicName(cl.info.Namespace, c.session.ID())
+	}
+	pid := sh.beginRecovery(cl)
+	cl.accepted = true
+	sh.clients[cl.info.ID] = cl
+	sh.g.Stats.Clients.Add(1)
+	c.session.Accept(cl.sock, id, pid, sh.now)
+	c.from.auth = nil
+	if cl.asked {
+		if cl.call != "" {
+			// The answer leaves before what the backend pushes next can be queued.
+			sh.replyVerdict(cl, "")
+		}
+	} else {
+		cl.asked = true
+		sh.publish(c, sh.up(c, cl, &message.Up{
+			Type: message.EventConnect, Auth: cl.authOrEmpty(), Rooms: cl.rooms,
+			Recovered: cl.recover != nil && cl.recover.returned,
+		}))
+	}
+	cl.auth = nil
+	sh.settle(c)
+}
+
+// join puts an accepted client into rooms and calls done when the registry has it.
+func (sh *shard) join(cl *client, rooms []string, done func()) {
+	if !cl.accepted {
+		done()
+		return
+	}
+	var fresh []string
+	var keys []message.Key
+	for _, room := range unique(rooms) {
+		key := message.RoomKey(cl.info.Namespace, room)
+		if r := sh.hub.Room(key); r != nil && hub.SeatOf(cl, r) != nil {
+			continue
+		}
+		if len(cl.rooms)+len(fresh) >= sh.g.cfg.MaxRooms {
+			sh.g.cfg.Logger.Warn("a client is in too many rooms to join another", "client", cl.info.ID, "room", room)
+			break
+		}
+		fresh, keys = append(fresh, room), append(keys, key)
+	}
+	if len(fresh) == 0 {
+		sh.g.registrar.submit(op{done: func([]message.Position) { sh.inbox.post(done) }}, nil, nil)
+		return
+	}
+	enter := sh.seat(cl, keys)
+	cl.rooms = append(append(make([]string, 0, len(cl.rooms)+len(fresh)), cl.rooms...), fresh...)
+	sh.g.registrar.submit(op{
+		changes: []message.Change{{Kind: message.ChangeJoin, Client: cl.info, Rooms: fresh}},
+		heads:   enter,
+		done: func(heads []message.Position) {
+			sh.inbox.post(func() {
+				sh.goLive(enter, heads)
+				for _, key := range keys {
+					if r := sh.hub.Room(key); r != nil {
+						if seat := hub.SeatOf(cl, r); seat != nil && seat.Seq == 0 {
+							seat.Seq = r.Log.Seq
+						}
+					}
+				}
+				sh.saveAgain(cl)
+				done()
+			})
+		},
+	}, enter, nil)
+}
+
+// leave takes a client out of rooms.
+func (sh *shard) leave(cl *client, rooms []string) {
+	var exit []message.Key
+	var gone []string
+	for _, room := range rooms {
+		key := message.RoomKey(cl.info.Namespace, room)
+		r, last := sh.hub.Leave(cl, key)
+		if r == nil {
+			continue
+		}
+		gone = append(gone, room)
+		if last {
+			exit = append(exit, key)
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	kept := make([]string, 0, len(cl.rooms))
+	for _, room := range cl.rooms {
+		if !contains(gone, room) {
+			kept = append(kept, room)
+		}
+	}
+	cl.rooms = kept
+	sh.g.registrar.submit(op{
+		changes: []message.Change{{Kind: message.ChangeLeave, Client: cl.info, Rooms: gone}},
+	}, nil, exit)
+	sh.saveAgain(cl)
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// unique returns the list without repetitions, in its order.
+func unique(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if !contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}

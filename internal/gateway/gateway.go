@@ -1,0 +1,241 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast/internal/message"
+	"holdfast/internal/netpoll"
+	"holdfast/internal/session"
+	"holdfast/wsframe"
+)
+
+// Endpoint is one path on which sessions are served.
+type Endpoint struct {
+	Path       string // with a slash at its end
+	Raw        bool   // Engine.IO alone
+	Namespaces []string
+	Polling    bool
+	WebSocket  bool
+	V3, V4     bool
+	JSONP      bool
+}
+
+// Config is what a gateway is made of. Node, Registry, Log, Bus, Auth and IDs are
+// needed; the zero value of anything else is its default.
+type Config struct {
+	Node     string // name of this node
+	Registry Registry
+	Log      Log
+	Bus      Bus
+	Auth     Authenticator
+	IDs      IDs
+	Logger   *slog.Logger
+
+	Endpoints []Endpoint // default: /socket.io/ with the namespace "/"
+	Session   session.Config
+	Shards    int          // default: one for each CPU
+	Engine    netpoll.Kind // default: epoll where there is one
+
+	// AskBackend makes every CONNECT wait for ws-api's verdict.
+	AskBackend bool
+	// VerdictTimeout is how long; default 15 s.
+	VerdictTimeout time.Duration
+	// UpgradeTimeout bounds a probe; default 10 s.
+	UpgradeTimeout time.Duration
+
+	// Recovery gives clients what they missed when they return within Window
+	// (default 2 min).
+	Recovery bool
+	Window   time.Duration
+
+	// Deflate offers permessage-deflate, and compresses messages from
+	// DeflateThreshold (default 1 KiB).
+	Deflate          bool
+	DeflateThreshold int
+
+	Origins      []string // CORS; none: no headers, the Origin of WebSockets is not checked
+	HTTPHeaders  []string // of the handshake, which backends get
+	ClientBundle string   // folder with socket.io.js and friends
+	Proxies      []netip.Prefix
+
+	MaxConnections  int // 0: unlimited
+	MaxPerIP        int
+	HandshakeRate   int // a second; 0: unlimited
+	MaxRooms        int // of one client; default 1000
+	MaxPendingAcks  int // of pushes, for each shard; default 65 536
+	InboxRecords    int // of one shard; default 65 536
+	InboxBytes      int // default 64 MiB
+	PollingResponse int // bytes of one polling answer, about; default 1 MB
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(c.Endpoints) == 0 {
+		c.Endpoints = []Endpoint{{Path: "/socket.io/", Polling: true, WebSocket: true, V3: true, V4: true, JSONP: true}}
+	}
+	setInt := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	setTime := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	setInt(&c.Shards, runtime.GOMAXPROCS(0))
+	setInt(&c.DeflateThreshold, 1024)
+	setInt(&c.MaxRooms, 1000)
+	setInt(&c.MaxPendingAcks, 65_536)
+	setInt(&c.InboxRecords, 65_536)
+	setInt(&c.InboxBytes, 64<<20)
+	setInt(&c.PollingResponse, 1_000_000)
+	setTime(&c.VerdictTimeout, 15*time.Second)
+	setTime(&c.UpgradeTimeout, 10*time.Second)
+	setTime(&c.Window, 2*time.Minute)
+	c.Session = c.Session.WithDefaults()
+	return c
+}
+
+// Gateway is one node. Its methods are safe for concurrent use.
+type Gateway struct {
+	cfg       Config
+	endpoints []*endpoint
+	shards    []*shard
+	registrar *registrar
+	seed      maphash.Seed
+	start     time.Time
+	headers   headerTable
+	admission admission
+	readers   [2]wsframe.ReaderOptions // without and with permessage-deflate
+
+	// Stats are counters since the start.
+	Stats Stats
+
+	draining atomic.Bool
+	detach   func()
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+}
+
+// Stats counts what happened on a node since it started. All fields may be read
+// at any time.
+type Stats struct {
+	Sessions, Clients       atomic.Int64 // now
+	Handshakes, Refused     atomic.Int64
+	Upgrades                atomic.Int64
+	EventsIn, EventsOut     atomic.Int64
+	Dropped                 atomic.Int64 // volatile messages that a client was too slow for
+	Overflows               atomic.Int64 // records that a full inbox refused
+	Repairs                 atomic.Int64 // gaps fetched from a log
+	Recovered, NotRecovered atomic.Int64
+	SlowConsumers           atomic.Int64
+	Malformed               atomic.Int64 // sessions that ended for what they sent
+	PausedReads             atomic.Int64 // times that a full upstream paused sockets
+}
+
+// New makes a gateway. It serves from Run on.
+func New(cfg Config) (*Gateway, error) {
+	switch {
+	case cfg.Node == "":
+		return nil, errors.New("gateway: no name for the node")
+	case cfg.Registry == nil || cfg.Log == nil || cfg.Bus == nil || cfg.Auth == nil || cfg.IDs == nil:
+		return nil, errors.New("gateway: Registry, Log, Bus, Auth and IDs are needed")
+	}
+	g := &Gateway{cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now()}
+	g.registrar = newRegistrar(cfg.Node, cfg.Registry, cfg.Log, g.cfg.Logger)
+	g.admission.init(&g.cfg)
+	for i := range g.readers {
+		g.readers[i] = wsframe.ReaderOptions{MaxMessage: g.cfg.Session.MaxPayload, Deflate: i == 1}
+	}
+	for i := range g.cfg.Endpoints {
+		g.endpoints = append(g.endpoints, newEndpoint(&g.cfg, &g.cfg.Endpoints[i]))
+	}
+	for i := range g.cfg.Shards {
+		sh, err := newShard(g, i)
+		if err != nil {
+			for _, other := range g.shards {
+				_ = other.engine.Close()
+			}
+			return nil, err
+		}
+		g.shards = append(g.shards, sh)
+	}
+	return g, nil
+}
+
+// Start begins to serve: the shards run and the node hears its inbox.
+func (g *Gateway) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	g.cancel = cancel
+	g.wg.Go(func() { g.registrar.run(ctx) })
+	for _, sh := range g.shards {
+		go sh.run()
+	}
+	g.detach = g.cfg.Bus.AttachNode(g.cfg.Node, g.receive)
+}
+
+// Drain ends sessions at up to rate a second, so that their clients come back
+// elsewhere, until none is left or ctx ends. New handshakes get 503.
+func (g *Gateway) Drain(ctx context.Context, rate int) {
+	g.draining.Store(true)
+	const tick = 20 * time.Millisecond
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	each := max(1, rate*int(tick)/int(time.Second)/len(g.shards))
+	for g.Stats.Sessions.Load() > 0 {
+		for _, sh := range g.shards {
+			sh.inbox.post(func() { sh.endSome(each, session.ShuttingDown) })
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Close ends every session and stops all goroutines. ctx bounds how long it waits
+// for the registry to hear of it.
+func (g *Gateway) Close(ctx context.Context) error {
+	g.draining.Store(true)
+	if g.detach != nil {
+		g.detach()
+	}
+	for _, sh := range g.shards {
+		if !sh.inbox.post(func() { sh.endSome(int(g.Stats.Sessions.Load())+1, session.ShuttingDown); sh.stopping = true }) {
+			continue
+		}
+		select {
+		case <-sh.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	g.cancel()
+	g.wg.Wait()
+	return nil
+}
+
+// now is the time of the node's own scale: monotonic milliseconds.
+func (g *Gateway) now() int64 { return int64(time.Since(g.start) / time.Millisecond) }
+
+// shardOf returns the shard of a session, and of a client that was made for it.
+// Clients that came back from another session may be elsewhere.
+func (g *Gateway) shardOf(id string) *shard {
+	id = message.PublicID(id)
+	if n := len(id); n > message.SnowflakeLen {
+		id = id[n-message.SnowflakeLen:] // of a protocol 4 client: /chat#id
+	}
+	return g.shards[maphash.String(g.seed, id)%uint64(len(g.shards))]
+}

@@ -1,0 +1,269 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"holdfast/engineio"
+	"holdfast/internal/message"
+	"holdfast/internal/session"
+)
+
+// httpAnswer is what a shard answers to a poll or a post.
+type httpAnswer struct {
+	ok     bool
+	status int                // when not ok; 0: an Engine.IO error with code
+	code   engineio.ErrorCode // when not ok
+	body   []byte
+	binary bool
+}
+
+// ServeHTTP serves the endpoints, and the client bundle below the Socket.IO ones.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := g.endpoint(r.URL.Path)
+	if e == nil {
+		http.NotFound(w, r)
+		return
+	}
+	if g.serveBundle(w, r, e) {
+		return
+	}
+	if g.cors(w, r) {
+		return
+	}
+	q := parseQuery(r.URL.RawQuery)
+	h := &request{g: g, e: e, w: w, r: r, q: q}
+	code, problem := h.check()
+	if problem {
+		h.fail(code, "")
+		return
+	}
+	switch {
+	case q.sid == "" && q.transport == "websocket":
+		h.openWebSocket()
+	case q.sid == "":
+		h.openPolling()
+	case q.transport == "websocket":
+		h.upgrade()
+	case r.Method == http.MethodGet:
+		h.poll()
+	default:
+		h.post()
+	}
+}
+
+// endpoint finds the endpoint whose path the request's begins with; a path without
+// its last slash counts as well.
+func (g *Gateway) endpoint(path string) *endpoint {
+	for _, e := range g.endpoints {
+		if strings.HasPrefix(path, e.Path) || path == strings.TrimSuffix(e.Path, "/") {
+			return e
+		}
+	}
+	return nil
+}
+
+// query is an Engine.IO request's query: its own parameters apart from the
+// application's.
+type query struct {
+	eio, transport, sid, j string
+	base64, jsonp          bool
+	user                   map[string]string
+}
+
+// maxQuery bounds the application's parameters.
+const maxQuery = 64
+
+func parseQuery(raw string) query {
+	var q query
+	for raw != "" {
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		name, err1 := url.QueryUnescape(name)
+		value, err2 := url.QueryUnescape(value)
+		if name == "" || err1 != nil || err2 != nil {
+			continue
+		}
+		switch name {
+		case "EIO":
+			q.eio = value
+		case "transport":
+			q.transport = value
+		case "sid":
+			q.sid = value
+		case "t":
+		case "b64":
+			q.base64 = value != "" && value != "0" && value != "false"
+		case "j":
+			q.j, q.jsonp = value, true
+		default:
+			if q.user == nil {
+				q.user = make(map[string]string)
+			}
+			if len(q.user) < maxQuery {
+				q.user[name] = value
+			}
+		}
+	}
+	return q
+}
+
+// request is one HTTP request to an endpoint.
+type request struct {
+	g *Gateway
+	e *endpoint
+	w http.ResponseWriter
+	r *http.Request
+	q query
+}
+
+// check makes the checks that need no session, in the order in which stock servers
+// make them: transport, Origin, method of a handshake, version.
+func (h *request) check() (code engineio.ErrorCode, problem bool) {
+	q := &h.q
+	switch {
+	case q.transport != "polling" && q.transport != "websocket",
+		q.transport == "polling" && !h.e.Polling,
+		q.transport == "websocket" && !h.e.WebSocket:
+		return engineio.UnknownTransport, true
+	case !cleanHeader(h.r.Header.Get("Origin")), q.jsonp && !digits(q.j), q.jsonp && !h.e.JSONP:
+		return engineio.BadRequest, true
+	case q.sid != "":
+		return 0, false // the session knows the rest
+	case h.r.Method != http.MethodGet:
+		return engineio.BadHandshakeMethod, true
+	case q.transport == "websocket" && !strings.EqualFold(h.r.Header.Get("Upgrade"), "websocket"):
+		return engineio.BadRequest, true
+	}
+	v, ok := engineio.ParseVersion(q.eio)
+	if !ok || v == 3 && !h.e.V3 || v == 4 && !h.e.V4 {
+		return engineio.UnsupportedVersion, true
+	}
+	return 0, false
+}
+
+func cleanHeader(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func digits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 16
+}
+
+// fail answers with an Engine.IO error; msg "" is the code's own.
+func (h *request) fail(code engineio.ErrorCode, msg string) {
+	h.g.Stats.Refused.Add(1)
+	body := engineio.AppendError(nil, code, msg)
+	h.w.Header().Set("Content-Type", "application/json")
+	h.w.Header().Set("Cache-Control", "no-store")
+	h.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	h.w.WriteHeader(code.Status())
+	_, _ = h.w.Write(body)
+}
+
+// busy answers a handshake for which there is no room now.
+func (h *request) busy(why string) {
+	h.g.Stats.Refused.Add(1)
+	h.w.Header().Set("Retry-After", "1")
+	h.w.Header().Set("Cache-Control", "no-store")
+	http.Error(h.w, why, http.StatusServiceUnavailable)
+}
+
+// begin makes the parts of a new session; false when the request was answered.
+func (h *request) begin(t session.Transport) (c *conn, hello session.Hello, ok bool) {
+	g := h.g
+	if g.draining.Load() {
+		h.busy("this node is going away; try again")
+		return nil, hello, false
+	}
+	ip := g.remoteIP(h.r)
+	counted, why := g.admission.enter(ip)
+	if why != "" {
+		h.busy(why)
+		return nil, hello, false
+	}
+	id, err := g.cfg.IDs.SessionID()
+	if err != nil {
+		g.admission.leave(counted)
+		g.cfg.Logger.Warn("a handshake is refused: no ID can be made", "err", err)
+		h.busy("no session can be opened at the moment")
+		return nil, hello, false
+	}
+	v, _ := engineio.ParseVersion(h.q.eio)
+	hello = session.Hello{ID: id, Version: v, Transport: t, Base64: h.q.base64 || h.q.jsonp}
+	c = &conn{from: &origin{remote: ip, query: h.q.user, perIP: counted}}
+	c.from.headers = g.headers.pick(h.r.Header, g.cfg.HTTPHeaders)
+	if a := h.r.Header.Get("Authorization"); a != "" {
+		c.from.auth = map[string]string{"Authorization": a}
+	}
+	g.Stats.Handshakes.Add(1)
+	return c, hello, true
+}
+
+// open makes c a session of the shard. It runs there.
+func (sh *shard) open(c *conn, e *endpoint, hello session.Hello) {
+	c.timer.Value = c
+	sh.sessions[message.PublicID(hello.ID)] = c
+	sh.g.Stats.Sessions.Add(1)
+	c.session.Init(&e.session, hello, sh.now, &sh.acts)
+}
+
+// find returns the session with a secret ID, nil when there is none.
+func (sh *shard) find(sid string) *conn {
+	if c := sh.sessions[message.PublicID(sid)]; c != nil && equalSecret(c.session.ID(), sid) {
+		return c
+	}
+	return nil
+}
+
+// remoteIP returns the address of the client: the peer's, or the one that a
+// trusted proxy names.
+func (g *Gateway) remoteIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	if len(g.cfg.Proxies) == 0 {
+		return host
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		if !g.trusted(host) {
+			break
+		}
+		hop := strings.TrimSpace(hops[i])
+		if _, err := netip.ParseAddr(hop); err != nil {
+			break
+		}
+		host = hop
+	}
+	return host
+}
+
+func (g *Gateway) trusted(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	for _, p := range g.cfg.Proxies {
+		if p.Contains(addr.Unmap()) {
+			return true
+		}
+	}
+	return false
+}

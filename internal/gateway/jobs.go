@@ -1,0 +1,238 @@
+package gateway
+
+import (
+	"holdfast/internal/hub"
+	"holdfast/internal/message"
+	"holdfast/internal/session"
+)
+
+// place is one room that a message goes to, and its position there (0: outside
+// the log).
+type place struct {
+	room *hub.Room[*client]
+	seq  uint64
+	end  int // slot after the last that was taken when the job began
+}
+
+// send is one message of a job, with its encodings as they are needed.
+type send struct {
+	push   *message.Push
+	places []place
+	filter *filter
+	forms  []form
+}
+
+// form is a message encoded for the clients of one namespace and form.
+type form struct {
+	namespace string
+	form      session.Form
+	out       *session.Outgoing // nil: not for them
+}
+
+// job brings messages to the members of their rooms, in slices. Messages to the
+// same single room that come before the job begins go along with it, so that each
+// socket gets them in one write.
+type job struct {
+	sends   []send
+	serial  uint32
+	room    int // index of the place that is being walked
+	slot    int
+	started bool
+}
+
+// jobQueue is the fan-outs of a shard. They take turns, a slice each; a job whose
+// room is still being walked by an earlier one waits, for that is the order in
+// which the room's members see them.
+type jobQueue struct {
+	jobs   []*job
+	serial uint32
+	busy   map[*hub.Room[*client]]struct{}
+}
+
+func (q *jobQueue) pending() bool { return len(q.jobs) > 0 }
+
+// maxMerged bounds the messages that go along with one job.
+const maxMerged = 64
+
+// fanOut queues a message for the members of its rooms.
+func (sh *shard) fanOut(p *message.Push, places []place) {
+	if len(places) == 0 {
+		return
+	}
+	sh.jobs.add(send{push: p, places: places, filter: newFilter(p)})
+}
+
+func (q *jobQueue) add(s send) {
+	if n := len(q.jobs); n > 0 && len(s.places) == 1 {
+		last := q.jobs[n-1]
+		if !last.started && len(last.sends) < maxMerged && len(last.sends[0].places) == 1 &&
+			last.sends[0].places[0].room == s.places[0].room {
+			last.sends = append(last.sends, s)
+			return
+		}
+	}
+	q.serial++
+	q.jobs = append(q.jobs, &job{sends: []send{s}, serial: q.serial})
+}
+
+// run gives each job that may go on one slice.
+func (q *jobQueue) run(sh *shard) {
+	if len(q.jobs) == 0 {
+		return
+	}
+	if len(q.jobs) > 1 && q.busy == nil {
+		q.busy = make(map[*hub.Room[*client]]struct{})
+	}
+	clear(q.busy)
+	keep := q.jobs[:0]
+	for _, j := range q.jobs {
+		if q.blocked(j) || !j.slice(sh) {
+			keep = append(keep, j)
+			if q.busy != nil {
+				for i := range j.sends[0].places {
+					q.busy[j.sends[0].places[i].room] = struct{}{}
+				}
+			}
+		}
+	}
+	clear(q.jobs[len(keep):])
+	q.jobs = keep
+	if len(keep) == 0 {
+		q.jobs = nil
+	}
+}
+
+func (q *jobQueue) blocked(j *job) bool {
+	if len(q.busy) == 0 {
+		return false
+	}
+	for i := range j.sends[0].places {
+		if _, busy := q.busy[j.sends[0].places[i].room]; busy {
+			return true
+		}
+	}
+	return false
+}
+
+// slice serves the next sockets; true when the job is done.
+func (j *job) slice(sh *shard) bool {
+	if !j.started {
+		j.started = true
+		for i := range j.sends {
+			for k := range j.sends[i].places {
+				p := &j.sends[i].places[k]
+				p.room.Hold()
+				p.end = p.room.End()
+			}
+		}
+	}
+	places := j.sends[0].places
+	left := sliceSockets
+	for j.room < len(places) {
+		p := &places[j.room]
+		for j.slot < p.end && left > 0 {
+			if cl := p.room.At(j.slot); cl != nil {
+				for i := range j.sends {
+					sh.sendTo(cl, &j.sends[i], j.room, j.serial, len(places) > 1)
+				}
+				left--
+			}
+			j.slot++
+		}
+		if j.slot < p.end {
+			return false
+		}
+		j.room++
+		j.slot = 0
+	}
+	for i := range j.sends {
+		for k := range j.sends[i].places {
+			hub.Release(j.sends[i].places[k].room)
+		}
+	}
+	return true
+}
+
+// sendTo queues one message for one client: once, though it may be in several of
+// the message's rooms, and not at all where it has been there already.
+func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool) {
+	if !cl.accepted {
+		return
+	}
+	if several {
+		if cl.lastJob == serial {
+			return
+		}
+		cl.lastJob = serial
+	}
+	fresh := false
+	for i := range s.places {
+		p := &s.places[i]
+		if !several && i != at {
+			continue
+		}
+		if p.seq == 0 {
+			fresh = true
+			continue
+		}
+		if seat := hub.SeatOf(cl, p.room); seat != nil && seat.Seq < p.seq {
+			seat.Seq = p.seq
+			fresh = true
+		}
+	}
+	if !fresh || len(s.push.Targets) > 1 && cl.hadBefore(s.push.ID) || !s.filter.passes(cl) {
+		return
+	}
+	out := s.encoded(sh, cl, 0, false)
+	if out == nil {
+		return
+	}
+	sh.sendOut(cl, out, sh.offset(cl))
+}
+
+func (cl *client) hadBefore(id string) bool {
+	if cl.recent == nil {
+		cl.recent = &idRing{}
+	}
+	return cl.recent.seen(id)
+}
+
+// sendOut queues an encoded message on the client's session.
+func (sh *shard) sendOut(cl *client, out *session.Outgoing, tail string) {
+	c := cl.conn
+	blocked := c.sock != nil && c.sock.blocked()
+	sent, err := c.session.Send(out, tail, blocked, sh.now, &sh.acts)
+	switch {
+	case err != nil:
+		sh.g.cfg.Logger.Info("a client is too slow for what is sent to it",
+			"session", message.PublicID(c.session.ID()), "remote", c.from.remote)
+		sh.settle(c)
+		return
+	case !sent:
+		sh.g.Stats.Dropped.Add(1)
+		return
+	}
+	sh.g.Stats.EventsOut.Add(1)
+	if !c.dirty {
+		c.dirty = true
+		sh.dirty = append(sh.dirty, c)
+	}
+	sh.arm(c)
+}
+
+// encoded returns the message in the form of the client's session, encoding it for
+// the first one who takes that form.
+func (s *send) encoded(sh *shard, cl *client, id uint64, hasID bool) *session.Outgoing {
+	f := cl.conn.session.Form()
+	for i := range s.forms {
+		if s.forms[i].form == f && s.forms[i].namespace == cl.info.Namespace {
+			return s.forms[i].out
+		}
+	}
+	out, err := session.EncodeEvent(f, cl.info.Namespace, s.push, id, hasID)
+	if err != nil {
+		sh.g.cfg.Logger.Warn("a push cannot be written in the form of some clients", "message", s.push.ID, "err", err)
+	}
+	s.forms = append(s.forms, form{namespace: cl.info.Namespace, form: f, out: out})
+	return out
+}

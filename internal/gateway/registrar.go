@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"holdfast/internal/message"
+)
+
+// op is one thing that a shard wants written and read outside.
+type op struct {
+	changes []message.Change
+	heads   []message.Key // whose positions done wants
+	save    *message.Saved
+	ttl     time.Duration
+	forget  string
+	done    func(heads []message.Position) // runs on the registrar's goroutine; nil: nobody waits
+}
+
+// registrar writes the node's side of the registry, in the order in which it was
+// asked and in batches: what gathers while one batch is on its way makes up the
+// next. There is one for a node, for the first member of a room on one shard and
+// the last one on another must not overtake each other.
+//
+// When the store is away it tries again until it is back; clients that are
+// connected stay so, and those that wait to come in wait on.
+type registrar struct {
+	registry Registry
+	log      Log
+	slog     *slog.Logger
+	node     string
+
+	mu    sync.Mutex
+	ops   []op
+	nodes map[message.Key]int // how many shards of this node have members
+	wake  chan struct{}
+}
+
+func newRegistrar(node string, r Registry, l Log, logger *slog.Logger) *registrar {
+	return &registrar{
+		registry: r, log: l, slog: logger, node: node,
+		nodes: make(map[message.Key]int), wake: make(chan struct{}, 1),
+	}
+}
+
+// shared tells whether the nodes of a key are recorded: those of rooms and of whole
+// namespaces. A user's and a client's node stand in the client's own record.
+func shared(key message.Key) bool {
+	k := key.Kind()
+	return k == message.KindRoom || k == message.KindAll
+}
+
+// submit queues an op. enter and exit are the keys of which the shard has got its
+// first member or lost its last; they become changes where that is so for the
+// whole node.
+func (r *registrar) submit(o op, enter, exit []message.Key) {
+	r.mu.Lock()
+	for _, key := range enter {
+		if !shared(key) {
+			continue
+		}
+		if r.nodes[key]++; r.nodes[key] == 1 {
+			o.changes = append(o.changes, message.Change{Kind: message.ChangeEnter, Node: r.node, Key: key})
+		}
+	}
+	for _, key := range exit {
+		if !shared(key) {
+			continue
+		}
+		if r.nodes[key]--; r.nodes[key] == 0 {
+			delete(r.nodes, key)
+			o.changes = append(o.changes, message.Change{Kind: message.ChangeExit, Node: r.node, Key: key})
+		}
+	}
+	r.ops = append(r.ops, o)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until ctx ends, and then through what is queued, once.
+func (r *registrar) run(ctx context.Context) {
+	for {
+		select {
+		case <-r.wake:
+			r.work(ctx)
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			r.work(last)
+			return
+		}
+	}
+}
+
+func (r *registrar) work(ctx context.Context) {
+	for {
+		r.mu.Lock()
+		batch := r.ops
+		r.ops = nil
+		r.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		var (
+			changes []message.Change
+			keys    []message.Key
+			heads   []message.Position
+		)
+		for i := range batch {
+			changes = append(changes, batch[i].changes...)
+			keys = append(keys, batch[i].heads...)
+		}
+		if len(changes) > 0 && !r.persist(ctx, "write to the registry", func() error { return r.registry.Apply(ctx, changes) }) {
+			return
+		}
+		// The heads are read after the memberships were written: what was appended
+		// before is below them, what comes later is sent here.
+		if len(keys) > 0 && !r.persist(ctx, "read the logs' heads", func() (err error) {
+			heads, err = r.log.Heads(ctx, keys)
+			return err
+		}) {
+			return
+		}
+		for i := range batch {
+			o := &batch[i]
+			if o.save != nil && !r.persist(ctx, "save a session", func() error { return r.registry.Save(ctx, o.save, o.ttl) }) {
+				return
+			}
+			if o.forget != "" && !r.persist(ctx, "forget a session", func() error { return r.registry.Forget(ctx, o.forget) }) {
+				return
+			}
+			n := len(o.heads)
+			if o.done != nil {
+				o.done(heads[:n:n])
+			}
+			heads = heads[n:]
+		}
+	}
+}
+
+// persist does act until it succeeds; false when ctx ended first.
+func (r *registrar) persist(ctx context.Context, what string, act func() error) bool {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := act()
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		r.slog.Warn("registry is away, trying again", "act", what, "err", err, "in", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"holdfast/internal/message"
+)
+
+// Registry is who is where, as a node writes it.
+type Registry interface {
+	// Apply writes changes in order. It returns when all are durable; after an error
+	// any number may be, and the same changes are sent again.
+	Apply(ctx context.Context, changes []message.Change) error
+	// Save keeps what a client needs to come back, for ttl, with some generations
+	// before it.
+	Save(ctx context.Context, s *message.Saved, ttl time.Duration) error
+	// Load returns what Save kept, and the older generations newest first, or
+	// message.ErrNotFound.
+	Load(ctx context.Context, pid string) (*message.Saved, []message.Saved, error)
+	// Forget drops it: the client has left for good.
+	Forget(ctx context.Context, pid string) error
+}
+
+// Log is what was sent to each key, as a node reads it.
+type Log interface {
+	// Heads returns the position of each key's last record; for a key without a log
+	// a position below anything that is appended later.
+	Heads(ctx context.Context, keys []message.Key) ([]message.Position, error)
+	// Range returns up to limit records after a position. complete is false when some
+	// in between are no longer there.
+	Range(ctx context.Context, key message.Key, after message.Position, limit int) (records []message.Logged, complete bool, err error)
+}
+
+// Bus carries events to ws-api and records to this node.
+type Bus interface {
+	// Publish hands an event over without blocking; message.ErrFull when there is no
+	// room for it now.
+	Publish(up *message.Up) error
+	// Reply answers a call of the ws-api named to, without blocking.
+	Reply(to string, r *message.Reply) error
+	// AttachNode has every record to node passed to receive, which does not block,
+	// until detach is called.
+	AttachNode(node string, receive func(*message.Down) error) (detach func())
+}
+
+// Authenticator tells who a client is.
+type Authenticator interface {
+	// Authenticate judges what a client has shown. An error that has a method
+	// Refusal() (msg string, data []byte) decides what the client is told.
+	Authenticate(ctx context.Context, c message.Credentials) (message.Identity, error)
+	// RoomPermitted tells whether the client may join a room that it names itself.
+	RoomPermitted(id message.Identity, room string) bool
+}
+
+// IDs makes identifiers. An error (a clock that ran backwards, a lost lease) is
+// answered to the client with 503.
+type IDs interface {
+	SessionID() (string, error)
+	ClientID() (string, error)
+	Secret() (string, error)
+	MessageID() (string, error)
+}

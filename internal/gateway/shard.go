@@ -1,0 +1,303 @@
+package gateway
+
+import (
+	"time"
+
+	"holdfast/internal/hub"
+	"holdfast/internal/message"
+	"holdfast/internal/netpoll"
+	"holdfast/internal/session"
+	"holdfast/internal/timewheel"
+	"holdfast/wsframe"
+)
+
+// shard is one goroutine that owns a part of the node's sessions. Everything in it
+// but the inbox belongs to that goroutine.
+type shard struct {
+	g      *Gateway
+	index  int
+	engine netpoll.Engine
+	inbox  inbox
+	done   chan struct{}
+
+	now      int64
+	sessions map[string]*conn   // by the public part of the session ID
+	clients  map[string]*client // accepted ones by the public form of their ID
+	wheel    *timewheel.Wheel[*conn]
+	probes   map[*socket]int64 // sockets that try to take a session over, with their deadline
+	hub      *hub.Index[*client]
+	acts     session.Actions // used again for every call of a session
+
+	dirty   []*conn // have output that has not been offered to their transport
+	jobs    jobQueue
+	scratch []byte
+	bufs    [][]byte
+
+	verdicts map[string]*client // public ID → waits for ws-api's verdict
+	waits    verdictQueue
+	calls    map[uint64]*ackCall // ack ID → push that waits for acknowledgements
+	nextAck  uint64
+	repairs  []repair
+	backlog  []*message.Up // events that a full upstream has refused
+	paused   []*conn       // whose sockets are not read meanwhile
+	retryAt  int64
+	sweepAt  int64
+	stopping bool
+}
+
+// sliceSockets is how many sockets a fan-out serves before the shard looks at the
+// poller again, so that a big room does not hold up a heartbeat.
+const sliceSockets = 128
+
+// How often the shard looks after what has no timer of its own, in milliseconds.
+const (
+	retryEvery = 20
+	sweepEvery = 250
+)
+
+func newShard(g *Gateway, index int) (*shard, error) {
+	engine, err := netpoll.New(g.cfg.Engine, netpoll.Options{})
+	if err != nil {
+		return nil, err
+	}
+	sh := &shard{
+		g: g, index: index, engine: engine, done: make(chan struct{}),
+		now:      g.now(),
+		sessions: make(map[string]*conn),
+		clients:  make(map[string]*client),
+		probes:   make(map[*socket]int64),
+		hub:      hub.New[*client](),
+		verdicts: make(map[string]*client),
+		calls:    make(map[uint64]*ackCall),
+	}
+	sh.wheel = timewheel.New[*conn](sh.now, 10*time.Millisecond)
+	sh.inbox.limit, sh.inbox.limitMem, sh.inbox.wake = g.cfg.InboxRecords, g.cfg.InboxBytes, engine.Wake
+	return sh, nil
+}
+
+// run is the shard's goroutine.
+func (sh *shard) run() {
+	defer close(sh.done)
+	for !sh.stopping {
+		sh.now = sh.g.now()
+		sh.runInbox()
+		sh.jobs.run(sh)
+		sh.flushDirty()
+		sh.wheel.Advance(sh.now, sh.fire)
+		sh.sweep()
+		sh.flushDirty()
+		if err := sh.engine.Poll(sh.patience()); err != nil {
+			sh.g.cfg.Logger.Error("the shard's poller failed; the shard stops", "shard", sh.index, "err", err)
+			break
+		}
+		sh.now = sh.g.now()
+	}
+	for _, t := range sh.inbox.close() {
+		if t.run != nil {
+			t.run() // polls and posts that wait for an answer get one
+		}
+	}
+	_ = sh.engine.Close()
+}
+
+// patience is how long the poller may wait.
+func (sh *shard) patience() time.Duration {
+	if sh.jobs.pending() {
+		return 0
+	}
+	wait := time.Duration(sweepEvery) * time.Millisecond
+	if len(sh.sessions) == 0 && len(sh.probes) == 0 && len(sh.verdicts) == 0 && len(sh.calls) == 0 {
+		wait = -1
+	}
+	if len(sh.backlog) > 0 {
+		wait = retryEvery * time.Millisecond
+	}
+	if len(sh.repairs) > 0 {
+		wait = repairDelay * time.Millisecond
+	}
+	if in, ok := sh.wheel.Next(sh.now); ok && (wait < 0 || in < wait) {
+		wait = max(in, 0)
+	}
+	return wait
+}
+
+func (sh *shard) runInbox() {
+	tasks, behind := sh.inbox.take()
+	for i := range tasks {
+		t := &tasks[i]
+		if t.record != nil {
+			sh.deliver(t.record)
+		} else {
+			t.run()
+		}
+		*t = task{}
+	}
+	if behind != nil {
+		sh.repairAll(behind)
+	}
+}
+
+// fire is called by the wheel for a session whose deadline has come.
+func (sh *shard) fire(t *timewheel.Timer[*conn]) {
+	c := t.Value
+	c.session.Tick(sh.now, &sh.acts)
+	sh.settle(c)
+}
+
+// sweep looks after what is too rare to have a timer of its own.
+func (sh *shard) sweep() {
+	if len(sh.backlog) > 0 && sh.now >= sh.retryAt {
+		sh.retryBacklog()
+	}
+	if len(sh.repairs) > 0 {
+		sh.runRepairs()
+	}
+	if sh.now < sh.sweepAt {
+		return
+	}
+	sh.sweepAt = sh.now + sweepEvery
+	for s, deadline := range sh.probes {
+		if sh.now >= deadline {
+			s.fail(wsframe.PolicyViolation, "no upgrade in time")
+		}
+	}
+	sh.expireVerdicts()
+	sh.expireCalls()
+}
+
+// settle follows up on a call of c's session: it does the actions, arms the timer
+// and notes that there may be output.
+func (sh *shard) settle(c *conn) {
+	// Doing an action may call the session again and add more.
+	for len(sh.acts) > 0 {
+		acts := sh.acts
+		sh.acts = nil
+		for i := range acts {
+			sh.do(c, &acts[i])
+		}
+		if sh.acts == nil {
+			clear(acts)
+			sh.acts = acts[:0]
+			break
+		}
+	}
+	if c.session.State() == session.Closed {
+		sh.drop(c)
+		return
+	}
+	sh.arm(c)
+	sh.markDirty(c)
+}
+
+// arm has the wheel call when the session wants it. A deadline that has moved on
+// is left where it is: Tick finds nothing to do then and the timer is armed anew,
+// which is cheaper than moving it with each packet.
+func (sh *shard) arm(c *conn) {
+	if at := c.session.Deadline(); !c.timer.Active() || at < c.armed {
+		c.armed = at
+		sh.wheel.Schedule(&c.timer, at)
+	}
+}
+
+func (sh *shard) do(c *conn, a *session.Action) {
+	switch a.Kind {
+	case session.Connect:
+		sh.connect(c, a)
+	case session.Event:
+		sh.event(c, a)
+	case session.Ack:
+		sh.clientAck(a.Client.Owner.(*client), a)
+	case session.Leave:
+		sh.left(c, a)
+	case session.Ended:
+		sh.ended(c, a.Reason)
+	}
+}
+
+func (sh *shard) markDirty(c *conn) {
+	if !c.dirty && (c.session.Pending() || c.poll != nil) {
+		c.dirty = true
+		sh.dirty = append(sh.dirty, c)
+	}
+}
+
+func (sh *shard) flushDirty() {
+	for len(sh.dirty) > 0 {
+		dirty := sh.dirty
+		sh.dirty = nil
+		for i, c := range dirty {
+			dirty[i] = nil
+			c.dirty = false
+			sh.flush(c)
+		}
+		if sh.dirty == nil {
+			sh.dirty = dirty[:0]
+		}
+	}
+}
+
+// endSome ends up to n sessions.
+func (sh *shard) endSome(n int, why session.Reason) {
+	for _, c := range sh.sessions {
+		if n--; n < 0 {
+			return
+		}
+		c.session.End(why, sh.now, &sh.acts)
+		sh.settle(c)
+		if c.session.State() == session.Closing && c.poll == nil {
+			// Nobody waits to be told; the client's next poll gets code 1.
+			c.session.Lost(why, &sh.acts)
+			sh.settle(c)
+		}
+	}
+	sh.flushDirty()
+}
+
+// publish hands an event to the bus. When the bus is full the event waits in the
+// shard's backlog, which is bounded by not reading the sockets that add to it.
+func (sh *shard) publish(c *conn, up *message.Up) {
+	up.Enqueued = time.Now()
+	if len(sh.backlog) == 0 {
+		if err := sh.g.cfg.Bus.Publish(up); err == nil {
+			return
+		}
+		sh.retryAt = sh.now + retryEvery
+	}
+	sh.backlog = append(sh.backlog, up)
+	if c != nil && !c.paused {
+		c.paused = true
+		sh.paused = append(sh.paused, c)
+		sh.g.Stats.PausedReads.Add(1)
+		if c.sock != nil && c.sock.nc != nil {
+			c.sock.nc.PauseReading()
+		}
+	}
+}
+
+func (sh *shard) retryBacklog() {
+	sh.retryAt = sh.now + retryEvery
+	sent := 0
+	for _, up := range sh.backlog {
+		if err := sh.g.cfg.Bus.Publish(up); err != nil {
+			break
+		}
+		sent++
+	}
+	sh.backlog = append(sh.backlog[:0], sh.backlog[sent:]...)
+	if len(sh.backlog) > 0 {
+		return
+	}
+	sh.backlog = nil
+	paused := sh.paused
+	sh.paused = nil
+	for _, c := range paused {
+		c.paused = false
+		if c.post != nil {
+			c.post <- httpAnswer{ok: true}
+			c.post = nil
+		}
+		if c.sock != nil && c.sock.nc != nil {
+			c.sock.nc.ResumeReading()
+		}
+	}
+}

@@ -1,0 +1,298 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+
+	"holdfast/internal/netpoll"
+	"holdfast/internal/session"
+	"holdfast/wsframe"
+)
+
+// socket is one WebSocket: the one that carries a session, or one that tries to.
+// It belongs to the session's shard.
+type socket struct {
+	sh      *shard
+	conn    *conn
+	nc      netpoll.Conn
+	reader  wsframe.Reader
+	rest    []byte // framed and not yet taken by the kernel
+	deflate bool
+	probe   bool // polling still carries the session
+	closed  bool
+}
+
+var _ netpoll.Handler = (*socket)(nil)
+
+// errStop ends the reading of a socket that the session has closed meanwhile.
+var errStop = errors.New("the session is over")
+
+// attach has the shard's poller serve nc, whose first bytes have been read already.
+func (sh *shard) attach(s *socket, nc net.Conn, first []byte) error {
+	pc, err := sh.engine.Add(nc, s)
+	if err != nil {
+		return err
+	}
+	s.nc = pc
+	if len(first) > 0 {
+		s.OnData(first)
+	}
+	return nil
+}
+
+// OnData implements netpoll.Handler.
+func (s *socket) OnData(b []byte) {
+	if s.closed {
+		return
+	}
+	opts := &s.sh.g.readers[0]
+	if s.deflate {
+		opts = &s.sh.g.readers[1]
+	}
+	err := s.reader.Feed(opts, b, s.frame)
+	if err == nil || errors.Is(err, errStop) {
+		return
+	}
+	var bad *wsframe.Error
+	if !errors.As(err, &bad) {
+		return // the session is over and has said why
+	}
+	s.fault(bad)
+}
+
+// fault ends what broke RFC 6455 or a bound.
+func (s *socket) fault(bad *wsframe.Error) {
+	if s.probe {
+		s.fail(bad.Code, bad.Reason)
+		return
+	}
+	c := s.conn
+	s.sh.malformed(c, bad)
+	why := session.ParseError
+	if bad.Code == wsframe.MessageTooBig {
+		why = session.TooLarge
+	}
+	why.Code = uint16(bad.Code)
+	c.session.End(why, s.sh.now, &s.sh.acts)
+	s.sh.settle(c)
+}
+
+// frame takes one message or control frame.
+func (s *socket) frame(op wsframe.Opcode, payload []byte) error {
+	if s.closed {
+		return errStop
+	}
+	switch op {
+	case wsframe.Ping:
+		s.control(wsframe.Pong, payload)
+		return nil
+	case wsframe.Pong:
+		return nil
+	case wsframe.Close:
+		s.peerClosed(payload)
+		return errStop
+	}
+	if s.probe {
+		return s.probeFrame(op, payload)
+	}
+	c, sh := s.conn, s.sh
+	var err error
+	if op == wsframe.Text {
+		err = c.session.Text(payload, sh.now, &sh.acts)
+	} else {
+		err = c.session.Binary(payload, sh.now, &sh.acts)
+	}
+	if err != nil {
+		sh.malformed(c, err)
+	}
+	sh.settle(c)
+	if s.closed {
+		return errStop
+	}
+	return nil
+}
+
+func (s *socket) probeFrame(op wsframe.Opcode, payload []byte) error {
+	c, sh := s.conn, s.sh
+	answer := session.ProbeFailed
+	if op == wsframe.Text {
+		answer = c.session.Probe(payload, sh.now)
+	}
+	switch answer {
+	case session.ProbePong:
+		s.write(wsframe.AppendFrame(nil, wsframe.Text, false, []byte("3probe")))
+		sh.settle(c)
+		return nil
+	case session.ProbeUpgraded:
+		s.probe = false
+		delete(sh.probes, s)
+		c.sock = s
+		sh.g.Stats.Upgrades.Add(1)
+		if c.poll != nil {
+			// The client has said that no poll is under way; one that is gets a noop.
+			c.poll <- httpAnswer{ok: true, body: noopPayload(c.session.Version())}
+			c.poll = nil
+		}
+		c.upgraded()
+		sh.settle(c)
+		return nil
+	default:
+		s.fail(wsframe.PolicyViolation, "not an upgrade")
+		return errStop
+	}
+}
+
+// fail closes a probe; polling goes on.
+func (s *socket) fail(code wsframe.CloseCode, reason string) {
+	if s.closed {
+		return
+	}
+	delete(s.sh.probes, s)
+	s.conn.probing = nil
+	s.conn.session.ProbeLost()
+	s.close(code, reason)
+}
+
+// peerClosed answers a close frame and ends the session.
+func (s *socket) peerClosed(payload []byte) {
+	code, _, err := wsframe.ParseClose(payload)
+	if err != nil || !code.Sendable() {
+		code = wsframe.NormalClosure
+	}
+	s.gone(session.TransportClose, code)
+}
+
+// OnClosed implements netpoll.Handler: the peer is gone.
+func (s *socket) OnClosed(err error) {
+	_ = err // every way of going is a transport that closed
+	if s.closed {
+		return
+	}
+	s.gone(session.TransportClose, 0)
+}
+
+func (s *socket) gone(why session.Reason, code wsframe.CloseCode) {
+	if s.probe {
+		s.fail(code, "")
+		return
+	}
+	c := s.conn
+	c.sock = nil
+	s.close(code, "")
+	c.session.Lost(why, &s.sh.acts)
+	s.sh.settle(c)
+}
+
+// OnWritable implements netpoll.Handler: the kernel takes more.
+func (s *socket) OnWritable() {
+	if s.closed {
+		return
+	}
+	rest := s.rest
+	s.rest = nil
+	if !s.write(rest) {
+		return
+	}
+	if !s.probe && s.conn.sock == s {
+		s.sh.flushSocket(s.conn, s)
+	}
+}
+
+// write offers bytes to the kernel and keeps what it does not take; true when it
+// took all. Nothing may be offered while something is kept.
+func (s *socket) write(b []byte) bool {
+	s.sh.bufs = append(s.sh.bufs[:0], b)
+	n, err := s.nc.Writev(s.sh.bufs)
+	if err != nil {
+		return false // OnClosed follows
+	}
+	if n < len(b) {
+		s.rest = append(make([]byte, 0, len(b)-n), b[n:]...)
+		return false
+	}
+	return true
+}
+
+// control answers a ping; one that cannot be written at once is left out, since
+// the peer shows by not reading that it does not wait for it.
+func (s *socket) control(op wsframe.Opcode, payload []byte) {
+	if len(s.rest) == 0 {
+		s.write(wsframe.AppendFrame(nil, op, false, payload))
+	}
+}
+
+// close writes a close frame if it can (code 0: none) and lets the socket go.
+func (s *socket) close(code wsframe.CloseCode, reason string) {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	if code != 0 && len(s.rest) == 0 {
+		s.sh.bufs = append(s.sh.bufs[:0], wsframe.AppendFrame(nil, wsframe.Close, false, wsframe.AppendClose(nil, code, reason)))
+		_, _ = s.nc.Writev(s.sh.bufs)
+	}
+	s.rest = nil
+	s.nc.Close()
+}
+
+// blocked tells whether the kernel takes nothing at the moment.
+func (s *socket) blocked() bool { return len(s.rest) > 0 }
+
+// flushBytes is how much is framed before it is offered to the kernel.
+const flushBytes = 64 << 10
+
+// flushSocket frames what waits and writes it, as much in one call as fits.
+func (sh *shard) flushSocket(c *conn, s *socket) {
+	for !s.closed && !s.blocked() && c.session.Pending() {
+		b := sh.scratch[:0]
+		for len(b) < flushBytes {
+			out, tail := c.session.Next()
+			if out == nil {
+				break
+			}
+			b = sh.appendFrames(b, c, s, out, tail)
+		}
+		ok := s.write(b)
+		if cap(b) <= 4*flushBytes {
+			sh.scratch = b
+		}
+		if !ok {
+			return
+		}
+	}
+}
+
+// appendFrames writes one message as the frames that its session takes.
+func (sh *shard) appendFrames(b []byte, c *conn, s *socket, out *session.Outgoing, tail string) []byte {
+	if n, ok := out.Text(tail); ok {
+		if s.deflate && n >= sh.g.cfg.DeflateThreshold {
+			b = appendDeflated(b, out, tail)
+		} else {
+			b = wsframe.AppendHeader(b, wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: uint64(n)})
+			b = out.AppendText(b, tail)
+		}
+	}
+	for _, data := range out.Binaries(tail) {
+		b = c.session.AppendBinaryFrame(b, data, appendFrame)
+	}
+	return b
+}
+
+func appendFrame(b []byte, binary bool, payload []byte) []byte {
+	op := wsframe.Text
+	if binary {
+		op = wsframe.Binary
+	}
+	return wsframe.AppendFrame(b, op, false, payload)
+}
+
+// appendDeflated shares the compressed part among all sockets; what is each one's
+// own follows as a stored block.
+func appendDeflated(b []byte, out *session.Outgoing, tail string) []byte {
+	body := out.Deflated(func(text []byte) []byte { return wsframe.AppendDeflated(nil, text) })
+	end := wsframe.AppendStored(nil, out.AppendEnd(nil, tail))
+	b = wsframe.AppendHeader(b, wsframe.Header{
+		Fin: true, RSV1: true, Opcode: wsframe.Text, Length: uint64(len(body) + len(end)),
+	})
+	return append(append(b, body...), end...)
+}
