@@ -1,0 +1,320 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/auth"
+	"holdfast/internal/boot"
+	"holdfast/internal/bus"
+	"holdfast/internal/gateway"
+	"holdfast/internal/message"
+	"holdfast/internal/node"
+	"holdfast/internal/registry"
+	"holdfast/internal/roomlog"
+	"holdfast/internal/session"
+	"holdfast/socketio"
+)
+
+// stores is what gateway and ws-api meet through.
+type stores struct {
+	registry *registry.Memory
+	log      *roomlog.Memory
+	bus      *bus.Memory
+}
+
+// openStores makes the stores that the configuration names.
+func openStores(cfg *boot.Config) (*stores, error) {
+	if cfg.Store.Kind != "memory" {
+		return nil, fmt.Errorf("store.kind: %q is not in this version yet; use memory", cfg.Store.Kind)
+	}
+	if cfg.Bus.Kind != "memory" {
+		return nil, fmt.Errorf("bus.kind: %q is not in this version yet; use memory", cfg.Bus.Kind)
+	}
+	s := &stores{
+		registry: registry.NewMemory(registry.Options{}),
+		bus:      bus.NewMemory(bus.Options{UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes)}),
+	}
+	s.log = roomlog.NewMemory(roomlog.Options{
+		Count: cfg.Recovery.Messages,
+		Bytes: int64(cfg.Recovery.Bytes),
+		// A client is away before its node knows: as long as the heartbeat and its
+		// output may take.
+		Window:  cfg.Recovery.Window + cfg.Heartbeat.Interval + cfg.Heartbeat.Timeout + cfg.Limits.OutputAge,
+		Version: s.registry.Version,
+	})
+	return s, nil
+}
+
+// sweep drops what has expired in the stores while nobody uses them.
+func (s *stores) sweep(ctx context.Context, ready func()) error {
+	ready()
+	every := time.NewTicker(5 * time.Second)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+			s.registry.Sweep()
+			s.log.Sweep()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// ids makes the identifiers of one node.
+type ids struct {
+	snowflake *node.Snowflake
+	entropy   *node.Entropy
+}
+
+var _ gateway.IDs = (*ids)(nil)
+
+func (i *ids) SessionID() (string, error) { return i.snowflake.NewSessionID(i.entropy) }
+func (i *ids) Secret() (string, error)    { return node.NewSecret(i.entropy) }
+func (i *ids) MessageID() (string, error) { return node.NewMessageID(i.entropy) }
+
+func (i *ids) ClientID() (string, error) {
+	id, err := i.snowflake.Next()
+	if err != nil {
+		return "", err
+	}
+	return node.FormatSnowflake(id), nil
+}
+
+// authenticator has the verifier's refusals told to clients.
+type authenticator struct{ verifier *auth.Verifier }
+
+var _ gateway.Authenticator = authenticator{}
+
+func (a authenticator) Authenticate(ctx context.Context, c message.Credentials) (message.Identity, error) {
+	id, err := a.verifier.Authenticate(ctx, c)
+	var refused *auth.Error
+	if errors.As(err, &refused) {
+		return id, &refusal{refused}
+	}
+	return id, err
+}
+
+func (authenticator) RoomPermitted(id message.Identity, room string) bool {
+	return auth.RoomPermitted(id, room)
+}
+
+// refusal is an error of auth as the client gets it: its message, and its code as data.
+type refusal struct{ cause *auth.Error }
+
+func (r *refusal) Error() string { return r.cause.Error() }
+func (r *refusal) Unwrap() error { return r.cause }
+
+// Refusal is what the client is told.
+func (r *refusal) Refusal() (msg string, data []byte) {
+	data, _ = json.Marshal(struct {
+		Code  string `json:"code"`
+		Retry bool   `json:"retry,omitempty"`
+	}{r.cause.Code, r.cause.Code == auth.CodeUnavailable})
+	return r.cause.Message, data
+}
+
+func newVerifier(cfg *boot.Config, log *slog.Logger) (*auth.Verifier, error) {
+	j := &cfg.Auth.JWT
+	v, err := auth.New(auth.Config{
+		Anonymous: cfg.Auth.Anonymous,
+		Secret:    []byte(j.Secret), KeyFile: j.KeyFile, JWKSURL: j.JWKSURL,
+		Algorithms: j.Algorithms, Audience: j.Audience, Issuer: j.Issuer, Leeway: j.Leeway,
+		Claims: auth.ClaimNames{UID: j.Claims.UID, Rooms: j.Claims.Rooms, Profile: j.Claims.Profile, AuthType: j.Claims.AuthType},
+		Log:    log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("auth.jwt: %w", err)
+	}
+	return v, nil
+}
+
+// newGateway makes the node of this process.
+func newGateway(cfg *boot.Config, s *stores, v *auth.Verifier, log *slog.Logger) (*gateway.Gateway, error) {
+	identity := cfg.Node.Identity
+	if identity == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("node.identity: not set, and the host has no name: %w", err)
+		}
+		identity = host
+	}
+	snowflake, err := node.New(0, time.Now)
+	if err != nil {
+		return nil, fmt.Errorf("make the node's IDs: %w", err)
+	}
+	l := &cfg.Limits
+	g := gateway.Config{
+		Node: identity, Registry: s.registry, Log: s.log, Bus: s.bus,
+		Auth: authenticator{v}, IDs: &ids{snowflake: snowflake, entropy: node.NewEntropy(nil)}, Logger: log,
+		Session: session.Config{
+			PingInterval: cfg.Heartbeat.Interval.Milliseconds(), PingTimeout: cfg.Heartbeat.Timeout.Milliseconds(),
+			ConnectTimeout: cfg.Timeouts.Connect.Milliseconds(),
+			MaxPayload:     int64(l.MaxPayload),
+			Packet: socketio.Limits{
+				MaxAttachments: l.Attachments, MaxBinary: int(l.AttachmentBytes), MaxEventName: int(l.EventName),
+			},
+			AttachmentTime: l.AttachmentTime.Milliseconds(),
+			MaxClients:     l.Namespaces,
+			OutputBytes:    int(l.OutputBytes), OutputItems: l.OutputMessages, OutputAge: l.OutputAge.Milliseconds(),
+		},
+		AskBackend:     asksBackend(cfg),
+		UpgradeTimeout: cfg.Timeouts.Upgrade,
+		Recovery:       cfg.Recovery.Enabled, Window: cfg.Recovery.Window,
+		Deflate: cfg.Compression.WebSocket, DeflateThreshold: int(cfg.Compression.Threshold),
+		Origins: cfg.CORS.Origins, HTTPHeaders: cfg.HTTPHeaders, ClientBundle: cfg.ClientBundle, Proxies: cfg.TrustedProxies,
+		MaxConnections: l.Connections, MaxPerIP: l.ConnectionsPerIP, HandshakeRate: l.HandshakeRate,
+		MaxRooms: l.Rooms, InboxRecords: l.ShardMessages, InboxBytes: int(l.ShardBytes),
+	}
+	if h := &cfg.Heartbeat; h.Adaptive {
+		g.Session.PingFloor, g.Session.PingStep, g.Session.PingRounds = h.Floor.Milliseconds(), h.Step.Milliseconds(), h.Rounds
+	}
+	for i := range cfg.Endpoints {
+		g.Endpoints = append(g.Endpoints, endpoint(&cfg.Endpoints[i]))
+	}
+	return gateway.New(g)
+}
+
+func endpoint(e *boot.Endpoint) gateway.Endpoint {
+	out := gateway.Endpoint{
+		Path: e.Path, Raw: e.Protocol == "engine.io", Namespaces: e.Namespaces, JSONP: e.JSONP,
+	}
+	for _, t := range e.Transports {
+		out.Polling = out.Polling || t == "polling"
+		out.WebSocket = out.WebSocket || t == "websocket"
+	}
+	for _, v := range e.Versions {
+		out.V3 = out.V3 || v == 3
+		out.V4 = out.V4 || v == 4
+	}
+	return out
+}
+
+// asksBackend tells whether a backend decides about CONNECTs: then nodes wait for
+// ws-api's verdict, else they decide alone and spare the hop.
+func asksBackend(cfg *boot.Config) bool {
+	for _, r := range cfg.Routes {
+		if r.Type == "connect" {
+			return r.Backend != ""
+		}
+	}
+	return false
+}
+
+func newAPI(cfg *boot.Config, s *stores, log *slog.Logger) (*api.Server, error) {
+	id, err := node.NewSecret(node.NewEntropy(nil))
+	if err != nil {
+		return nil, err
+	}
+	c := api.Config{
+		ID: "api-" + id, Registry: s.registry, Log: s.log, Bus: s.bus, Logger: log,
+		Presence: api.PresenceConfig{
+			Enabled: cfg.Presence.Enabled, Event: cfg.Presence.Event,
+			Coalesce: cfg.Presence.Coalesce, FullUpTo: cfg.Presence.FullUpTo,
+		},
+		Limits:    api.Limits{Attachments: cfg.Limits.PushAttachments, PushBytes: int(cfg.Limits.PushBytes)},
+		CheckArgs: checkArgs,
+	}
+	for name, b := range cfg.Backends {
+		headers := make(map[string]string, len(b.Headers))
+		for k, v := range b.Headers {
+			headers[k] = string(v)
+		}
+		c.Backends = append(c.Backends, api.BackendConfig{
+			Name: name, URL: b.URL, Timeout: b.Timeout, MaxConcurrency: b.MaxConcurrency, Headers: headers,
+		})
+	}
+	for _, r := range cfg.Routes {
+		c.Rules = append(c.Rules, rule(r))
+	}
+	return api.New(c)
+}
+
+// checkArgs tells whether text is what a push may carry: a JSON array whose
+// placeholders match its attachments.
+func checkArgs(text []byte, attachments int) error {
+	if err := socketio.ValidArgs(text); err != nil {
+		return err
+	}
+	if attachments == 0 {
+		return nil
+	}
+	return socketio.CheckPlaceholders(text, attachments)
+}
+
+func rule(r boot.Route) api.Rule {
+	out := api.Rule{Event: r.Event, Backend: r.Backend, Volatile: r.Volatile, Collapse: r.Collapse, Drop: r.Drop}
+	switch r.Type {
+	case "connect":
+		out.Type, out.Event = message.EventConnect, ""
+	case "disconnect":
+		out.Type, out.Event = message.EventDisconnect, ""
+	default:
+		out.Type = message.EventMessage
+	}
+	switch r.Relay {
+	case "others":
+		out.Relay = api.RelayOthers
+	case "all":
+		out.Relay = api.RelayAll
+	}
+	if out.Type == message.EventMessage {
+		switch r.Ack {
+		case "durable":
+			out.Ack = api.AckDurable
+		case "backend":
+			out.Ack = api.AckBackend
+		case "none":
+			out.Ack = api.AckNone
+		}
+	}
+	return out
+}
+
+// clientServer is the HTTP server of the clients' listener.
+func clientServer(cfg *boot.Config, h http.Handler, log *slog.Logger) (*http.Server, error) {
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: cfg.Timeouts.Header,
+		MaxHeaderBytes:    int(cfg.Limits.HeaderBytes),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	if cfg.TLS.Cert != "" {
+		certs, err := boot.Certificates(cfg.TLS.Cert, cfg.TLS.Key)
+		if err != nil {
+			return nil, err
+		}
+		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs}
+	}
+	return s, nil
+}
+
+// apiServer is the HTTP server of api_listen: the API and the console where there
+// is one, and what every process shows of itself.
+func apiServer(debug *http.ServeMux, backends, console http.Handler) *http.Server {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/holdfast.v1."), strings.HasPrefix(r.URL.Path, "/grpc."):
+			backends.ServeHTTP(w, r)
+		case console != nil && isConsole(r.URL.Path):
+			console.ServeHTTP(w, r)
+		default:
+			debug.ServeHTTP(w, r)
+		}
+	})
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	api.ConfigureHTTP(s)
+	return s
+}
+
+func isConsole(path string) bool { return path == "/" || strings.HasPrefix(path, "/console/") }

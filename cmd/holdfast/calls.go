@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"holdfast/internal/auth"
+	"holdfast/internal/boot"
+	"holdfast/proto/holdfast/v1/holdfastpb"
+	"holdfast/proto/holdfast/v1/holdfastpb/holdfastpbconnect"
+)
+
+// remote is the flags of commands that call a running ws-api.
+type remote struct {
+	API string `name:"api" env:"HOLDFAST_API" help:"URL of the API." default:"http://127.0.0.1:8001" placeholder:"URL"`
+}
+
+// client speaks HTTP/2 without TLS to http URLs, which streams need.
+func (r *remote) client() *http.Client {
+	p := new(http.Protocols)
+	if strings.HasPrefix(r.API, "https:") {
+		p.SetHTTP2(true)
+	} else {
+		p.SetUnencryptedHTTP2(true)
+	}
+	return &http.Client{Transport: &http.Transport{Protocols: p}}
+}
+
+// explain makes errors of calls say what to do.
+func (r *remote) explain(act string, err error) error {
+	var c *connect.Error
+	if errors.As(err, &c) && c.Code() == connect.CodeUnavailable {
+		return fmt.Errorf("%s: nothing answers at %s; is `holdfast dev` running? (--api URL names another address): %w", act, r.API, err)
+	}
+	return fmt.Errorf("%s: %w", act, err)
+}
+
+type pushCommand struct {
+	remote
+	Room      string        `help:"To the clients in a room." xor:"to" required:"" placeholder:"R"`
+	User      string        `help:"To the clients of a user." xor:"to" required:"" placeholder:"U"`
+	Client    string        `help:"To one client." xor:"to" required:"" placeholder:"C"`
+	All       bool          `help:"To everybody in the namespace." xor:"to" required:""`
+	Event     string        `help:"Name of the event." required:"" placeholder:"NAME"`
+	Namespace string        `help:"Namespace." default:"/"`
+	Volatile  bool          `help:"At most once: not kept, dropped for a client that cannot take it now."`
+	Wait      time.Duration `help:"Ask for acknowledgements and wait for them as long as this." placeholder:"5s"`
+	JSON      []string      `arg:"" optional:"" name:"json" help:"The event's arguments, each a JSON value."`
+}
+
+// Help is shown by `holdfast push --help`.
+func (*pushCommand) Help() string {
+	return `Example: holdfast push --room doc-1 --event hello '{"text":"hi"}' 42 '"a string"'`
+}
+
+// payload makes one array of the arguments.
+func (c *pushCommand) payload() (*holdfastpb.Payload, error) {
+	for i, arg := range c.JSON {
+		if !json.Valid([]byte(arg)) {
+			return nil, fmt.Errorf(`argument %d, %s, is not JSON; a string needs quotes inside the shell's: '"text"'`, i+1, arg)
+		}
+	}
+	return &holdfastpb.Payload{Json: "[" + strings.Join(c.JSON, ",") + "]"}, nil
+}
+
+// Run pushes one message.
+func (c *pushCommand) Run(w *world) error {
+	payload, err := c.payload()
+	if err != nil {
+		return err
+	}
+	target := &holdfastpb.Target{Namespace: c.Namespace}
+	switch {
+	case c.All:
+		target.To = &holdfastpb.Target_All{All: true}
+	case c.Room != "":
+		target.To = &holdfastpb.Target_Room{Room: c.Room}
+	case c.User != "":
+		target.To = &holdfastpb.Target_User{User: c.User}
+	default:
+		target.To = &holdfastpb.Target_Client{Client: c.Client}
+	}
+	req := &holdfastpb.PushRequest{
+		Targets: []*holdfastpb.Target{target}, Event: c.Event, Payload: payload, Volatile: c.Volatile,
+	}
+	service := holdfastpbconnect.NewPushServiceClient(c.client(), c.API)
+	if c.Wait > 0 {
+		req.AckTimeout = durationpb.New(c.Wait)
+		ctx, cancel := context.WithTimeout(w.ctx, c.Wait+10*time.Second)
+		defer cancel()
+		answer, err := service.PushAndWait(ctx, connect.NewRequest(req))
+		if err != nil {
+			return c.explain("push", err)
+		}
+		for _, a := range answer.Msg.GetAcks() {
+			fmt.Fprintf(w.stdout, "%s  %s\n", a.GetClient(), a.GetPayload().GetJson())
+		}
+		fmt.Fprintf(w.stdout, "%s: %d answered, %d did not\n", answer.Msg.GetMessageId(), len(answer.Msg.GetAcks()), answer.Msg.GetMissing())
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
+	defer cancel()
+	answer, err := service.Push(ctx, connect.NewRequest(req))
+	if err != nil {
+		return c.explain("push", err)
+	}
+	nodes := "nobody is there now"
+	if n := answer.Msg.GetNodes(); n > 0 {
+		nodes = fmt.Sprintf("sent to %d node(s)", n)
+	}
+	fmt.Fprintf(w.stdout, "%s  %s\n", answer.Msg.GetMessageId(), nodes)
+	return nil
+}
+
+type tailCommand struct {
+	remote
+	Events []string `help:"Only events with these names." placeholder:"a,b"`
+	JSON   bool     `name:"json" help:"One JSON object a line, with everything that is known of the event."`
+}
+
+// Run shows events until it is interrupted.
+func (c *tailCommand) Run(w *world) error {
+	signals, stop := boot.Notify()
+	defer stop()
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	stream := holdfastpbconnect.NewEventServiceClient(c.client(), c.API, connect.WithGRPC()).Subscribe(ctx)
+	first := &holdfastpb.SubscribeRequest{Events: c.Events, MaxInFlight: 256}
+	if len(c.Events) > 0 {
+		first.Types = []holdfastpb.EventType{holdfastpb.EventType_EVENT_TYPE_MESSAGE}
+	}
+	if err := stream.Send(first); err != nil {
+		return c.explain("tail", err)
+	}
+	fmt.Fprintln(w.stderr, "Waiting for events; Ctrl-C stops.")
+	for {
+		answer, err := stream.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return c.explain("tail", err)
+		}
+		c.print(w, answer.GetEvent())
+		if err := stream.Send(&holdfastpb.SubscribeRequest{EventId: answer.GetEvent().GetId()}); err != nil && ctx.Err() == nil {
+			return c.explain("tail", err)
+		}
+	}
+}
+
+type tokenCommand struct {
+	Config string        `help:"Configuration file with auth.jwt.secret; the variable HOLDFAST_AUTH_JWT_SECRET serves as well." type:"path" placeholder:"F"`
+	UID    string        `name:"uid" help:"Who the client is." required:"" placeholder:"U"`
+	Room   []string      `help:"Room that it may join; * stands for any characters. May be given more than once." placeholder:"R"`
+	TTL    time.Duration `name:"ttl" help:"How long the token is valid." default:"1h"`
+}
+
+// Run prints a token.
+func (c *tokenCommand) Run(w *world) error {
+	cfg, err := boot.Load(boot.Token, c.Config, w.env, nil)
+	if err != nil {
+		return err
+	}
+	if cfg.Auth.JWT.Secret == "" {
+		return errors.New("token: auth.jwt.secret is not set; name a file by --config, or set HOLDFAST_AUTH_JWT_SECRET")
+	}
+	token, err := auth.Mint([]byte(cfg.Auth.JWT.Secret), c.UID, c.Room, c.TTL, time.Now())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w.stdout, token)
+	return err
+}

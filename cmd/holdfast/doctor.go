@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"sort"
+	"time"
+
+	"holdfast/internal/boot"
+)
+
+type doctorCommand struct {
+	Config string `help:"Configuration file (YAML)." type:"path" placeholder:"F"`
+}
+
+// Run looks at everything that the configuration refers to and prints a line for
+// each; the error says how many are wrong.
+func (c *doctorCommand) Run(w *world) error {
+	cfg, err := boot.Load(boot.Dev, c.Config, w.env, nil)
+	if err != nil {
+		return err
+	}
+	wrong := 0
+	report := func(what string, err error) {
+		if err != nil {
+			wrong++
+			fmt.Fprintf(w.stdout, "wrong  %s: %v\n", what, err)
+			return
+		}
+		fmt.Fprintf(w.stdout, "ok     %s\n", what)
+	}
+	report("configuration", nil)
+	for _, warning := range cfg.Warnings {
+		fmt.Fprintln(w.stdout, "note  ", warning)
+	}
+	report("listen "+cfg.Listen, free(cfg.Listen, "listen"))
+	report("api_listen "+cfg.APIListen, free(cfg.APIListen, "api_listen"))
+	if cfg.TLS.Cert != "" {
+		_, err := boot.Certificates(cfg.TLS.Cert, cfg.TLS.Key)
+		report("certificate "+cfg.TLS.Cert, err)
+	}
+	if cfg.ClientBundle != "" {
+		_, err := os.Stat(cfg.ClientBundle)
+		report("client_bundle "+cfg.ClientBundle, err)
+	}
+	names := make([]string, 0, len(cfg.Backends))
+	for name := range cfg.Backends {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		report("backends."+name+" "+cfg.Backends[name].URL, reachable(w.ctx, cfg.Backends[name].URL))
+	}
+	report(fmt.Sprintf("open files: %d", openFiles()), enoughFiles())
+	if wrong > 0 {
+		return fmt.Errorf("doctor: %d thing(s) are wrong", wrong)
+	}
+	return nil
+}
+
+func free(addr, key string) error {
+	l, err := boot.Listen(addr, key)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+func reachable(ctx context.Context, raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return err
+	}
+	host := u.Host
+	if u.Port() == "" {
+		port := "80"
+		if u.Scheme == "https" || u.Scheme == "grpcs" {
+			port = "443"
+		}
+		host = net.JoinHostPort(u.Hostname(), port)
+	}
+	d := net.Dialer{Timeout: 3 * time.Second}
+	nc, err := d.DialContext(ctx, "tcp", host)
+	if err != nil {
+		return fmt.Errorf("nothing answers there now: %w", err)
+	}
+	return nc.Close()
+}
+
+// fewFiles is the number of open files below which a gateway is of little use.
+const fewFiles = 4096
+
+func enoughFiles() error {
+	if n := openFiles(); n > 0 && n < fewFiles {
+		return errors.New("too few for many connections; raise the limit (ulimit -n)")
+	}
+	return nil
+}

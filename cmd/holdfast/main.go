@@ -1,0 +1,101 @@
+// Command holdfast holds Socket.IO connections and lets backends talk to them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+
+	"holdfast/internal/boot"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// cli is the command line.
+type cli struct {
+	Dev     devCommand     `cmd:"" help:"Run everything in this one process, on memory: to try it, and to develop against."`
+	Gateway gatewayCommand `cmd:"" help:"Run ws-gateway: it holds the clients' connections."`
+	API     apiCommand     `cmd:"" name:"api" help:"Run ws-api: it routes events and serves the backends."`
+	Push    pushCommand    `cmd:"" help:"Send an event to clients."`
+	Tail    tailCommand    `cmd:"" help:"Show the events of clients as they come."`
+	Token   tokenCommand   `cmd:"" help:"Make a token with which a client may connect."`
+	Doctor  doctorCommand  `cmd:"" help:"Check the configuration and what it refers to."`
+	Version versionCommand `cmd:"" help:"Say which version this is."`
+}
+
+// world is what a command may touch outside itself.
+type world struct {
+	ctx            context.Context //nolint:containedctx // handed from run to the command that it runs
+	env            []string
+	stdout, stderr io.Writer
+}
+
+// run is the program: args without its name; it returns the exit code (2: the
+// command line or the configuration is wrong).
+func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	var c cli
+	exit := -1
+	parser, err := kong.New(&c,
+		kong.Name("holdfast"),
+		kong.Description("A gateway for Socket.IO connections. `holdfast dev` is the way to begin."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exit = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "holdfast:", err)
+		return 1
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	k, err := parser.Parse(args)
+	if exit >= 0 {
+		return exit // help was asked for
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "holdfast: %v\nTry `holdfast --help`.\n", err)
+		return 2
+	}
+	err = k.Run(&world{ctx: ctx, env: env, stdout: stdout, stderr: stderr})
+	var invalid *boot.InvalidError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &invalid):
+		fmt.Fprintln(stderr, "holdfast:", err)
+		return 2
+	}
+	fmt.Fprintln(stderr, "holdfast:", err)
+	return 1
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (*versionCommand) Run(w *world) error {
+	_, err := fmt.Fprintln(w.stdout, version())
+	return err
+}
+
+// version is the module's version, or the revision that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return v
+}
