@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { connectEvent, payloadOf } from './harness/backend.mjs';
-import { combinations, connected, everythingOf, inboxOf } from './harness/clients.mjs';
+import { combinations, everythingOf, inboxOf } from './harness/clients.mjs';
 import { PollingSession } from './harness/raw_http.mjs';
 import { holdfastOnly } from './harness/target.mjs';
 import { everythingToBackend, useWorld } from './harness/world.mjs';
@@ -213,19 +213,33 @@ describe('push', () => {
 
 describe('filters by what a client is', { ...holdfastOnly('it keeps no such facts of a client') }, () => {
   const world = useWorld();
+  const facts = {
+    old: { locale: 'de', auth_type: 'mobile', client_version: '2.9.1' },
+    current: { locale: 'fr', auth_type: 'site', client_version: '2.10.0' },
+    unknown: {},
+  };
+  const cases = [
+    ['auth types', { authTypes: ['site', 'sdk'] }, ['current']],
+    ['locales', { locales: ['de'] }, ['old']],
+    ['a least version, compared as a version', { minClientVersion: '2.10.0' }, ['current']],
+    ['several at once', { locales: ['de', 'fr'], authTypes: ['mobile'], minClientVersion: '2.0.0' }, ['old']],
+  ];
 
-  it('auth types, locales and a least client version, from headers-like handshake values', async () => {
-    const room = world.room();
-    const specs = {
-      web: { 'X-Auth-Type': 'site', 'X-Locale': 'de', 'X-Client-Version': '2.10.0' },
-      phone: { 'X-Auth-Type': 'mobile', 'X-Locale': 'fr', 'X-Client-Version': '2.9.1' },
-    };
-    // Where these facts come from is the gateway's to say; a client that shows none passes no filter on them.
-    const plain = everythingOf(await connected(world.make({ auth: { guid: room } })));
-    for (const filter of [{ authTypes: ['site'] }, { locales: ['de'] }, { minClientVersion: '2.10.0' }]) {
-      await world.api.push({ room }, 'filtered', [Object.keys(specs)], { filter });
+  for (const version of [2, 4]) {
+    for (const [what, filter, expected] of cases) {
+      it(`v${version}: ${what}`, async () => {
+        const room = world.room();
+        const inboxes = {};
+        for (const [name, fact] of Object.entries(facts)) {
+          inboxes[name] = everythingOf(await world.connect({ version, auth: { guid: room, ...fact } }));
+        }
+        await world.api.push({ room }, 'filtered', [], { filter });
+        await world.api.push({ room }, 'marker');
+        for (const [name, inbox] of Object.entries(inboxes)) {
+          const events = expected.includes(name) ? [['filtered'], ['marker']] : [['marker']];
+          assert.deepEqual(await inbox.take(events.length), events, name);
+        }
+      });
     }
-    await world.api.push({ room }, 'marker');
-    assert.deepEqual(await plain.next(), ['marker']);
-  });
+  }
 });
