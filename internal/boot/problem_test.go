@@ -133,20 +133,18 @@ func TestSyntaxErrorsNameTheLine(t *testing.T) {
 
 func TestProblemsAreReportedTogether(t *testing.T) {
 	text := "lisen: x\nheartbeat:\n  interval: soon\nroutes:\n  - {event: a, backend: app, ack: x}\n"
-	env := []string{"HOLDFAST_HEARTBEAT_TIMEOUT=later", "HOLDFAST_HEARTBEET_STEP=1s", "HOLDFAST_WHATEVER=1"}
+	env := []string{"HOLDFAST_HEARTBEAT_TIMEOUT=later"}
 	_, err := Load(Dev, file(t, text), env, map[string]string{"listen": "here", "lisen": "x"})
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		"configuration: 9 problems\n",
+		"configuration: 7 problems\n",
 		":1: lisen: unknown key; did you mean listen?",
 		`:3: heartbeat.interval: "soon" is not a duration`,
 		`:5: routes[0].ack: "x" is not one of`,
 		`:5: routes[0].backend: "app" is not in backends`,
 		`HOLDFAST_HEARTBEAT_TIMEOUT: heartbeat.timeout: "later" is not a duration`,
-		"HOLDFAST_HEARTBEET_STEP: unknown variable; did you mean HOLDFAST_HEARTBEAT_STEP?",
-		"HOLDFAST_WHATEVER: unknown variable; the reference",
 		`command line: listen: "here" is not an address`,
 		"command line: lisen: unknown key",
 	} {
@@ -158,11 +156,9 @@ func TestProblemsAreReportedTogether(t *testing.T) {
 
 func TestProblemsOfVariables(t *testing.T) {
 	for env, want := range map[string]string{
-		"HOLDFAST_HEARTBEAT=5s":            "HOLDFAST_HEARTBEAT: unknown variable",
 		"HOLDFAST_ROUTES=[{ack: x}]":       `HOLDFAST_ROUTES: routes[0].ack: "x" is not one of durable, backend, none`,
 		"HOLDFAST_ROUTES=[":                "HOLDFAST_ROUTES: routes: not valid YAML: ",
 		"HOLDFAST_STORE_ADDRS=a:1,b":       `HOLDFAST_STORE_ADDRS: store.addrs[1]: "b" is not an address`,
-		"HOLDFAST_BACKENDS_APP_URI=x":      "HOLDFAST_BACKENDS_APP_URI: unknown variable",
 		"HOLDFAST_BACKENDS_APP_URL=x":      `HOLDFAST_BACKENDS_APP_URL: backends.app.url: "x" is not a URL`,
 		"HOLDFAST_BACKENDS_APP_TIMEOUT=1s": `HOLDFAST_BACKENDS_APP_TIMEOUT: backends.app.url: missing`,
 		"HOLDFAST_LOG_LEVEL=loud":          `HOLDFAST_LOG_LEVEL: log.level: "loud" is not one of debug, info, warn, error`,
@@ -260,4 +256,19 @@ func FuzzLoad(f *testing.F) {
 		d.complete(&cfg)
 		d.check(&cfg)
 	})
+}
+
+// The environment is not holdfast's alone: what it does not know there it says, and
+// goes on.
+func TestUnknownVariablesAreWarnings(t *testing.T) {
+	cfg := load(t, Dev, "", "HOLDFAST_HEARTBEET_STEP=1s", "HOLDFAST_BACKENDS_APP_URI=x", "HOLDFAST_BUILD_HOST=ci")
+	for i, want := range []string{
+		"HOLDFAST_BACKENDS_APP_URI: unknown variable",
+		"HOLDFAST_BUILD_HOST: unknown variable",
+		"HOLDFAST_HEARTBEET_STEP: unknown variable, ignored; did you mean HOLDFAST_HEARTBEAT_STEP?",
+	} {
+		if len(cfg.Warnings) != 3 || !strings.HasPrefix(cfg.Warnings[i], want) {
+			t.Errorf("warnings: %q, want %q as number %d", cfg.Warnings, want, i)
+		}
+	}
 }

@@ -69,12 +69,13 @@ func (d *decoder) environment(env map[string]string, cfg *Config) {
 		if d.backendVariable(name, env[name], cfg) {
 			continue
 		}
-		names := append(slices.Sorted(maps.Keys(known)), ConfigVariable, APIVariable)
-		if near := nearest(name, names); near != "" {
-			d.fail(name, "", "unknown variable; did you mean %s?", near)
-		} else {
-			d.fail(name, "", "unknown variable; the reference of the configuration lists the known ones")
+		// A warning, unlike an unknown key of the file: the environment is not ours
+		// alone, and a script's HOLDFAST_VERSION must not keep a gateway from starting.
+		warning := name + ": unknown variable, ignored"
+		if near := nearest(name, append(slices.Sorted(maps.Keys(known)), ConfigVariable, APIVariable)); near != "" {
+			warning += "; did you mean " + near + "?"
 		}
+		cfg.Warnings = append(cfg.Warnings, warning)
 	}
 }
 
