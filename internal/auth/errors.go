@@ -26,6 +26,15 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 // Unwrap returns the cause, nil when there is none.
 func (e *Error) Unwrap() error { return e.cause }
 
+// Refusal returns the message for a client and the code as data for its
+// application, with "retry" where coming back later may help.
+func (e *Error) Refusal() (msg string, data []byte) {
+	if e.Code == CodeUnavailable {
+		return e.Message, []byte(`{"code":"` + e.Code + `","retry":true}`)
+	}
+	return e.Message, []byte(`{"code":"` + e.Code + `"}`)
+}
+
 func refuse(text string, cause error) *Error {
 	return &Error{Code: CodeUnauthenticated, Message: text, cause: cause}
 }

@@ -17,6 +17,12 @@ func RoomPermitted(id message.Identity, room string) bool {
 	})
 }
 
+// RoomPermitted is the function of that name, for those who meet this package
+// through an interface.
+func (v *Verifier) RoomPermitted(id message.Identity, room string) bool {
+	return RoomPermitted(id, room)
+}
+
 // matches takes the pieces between the stars one after the other, each at its first
 // place behind the one before: a later place could not leave more room for the
 // rest. So each byte is looked at once and nothing is ever tried again.

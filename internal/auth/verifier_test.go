@@ -71,6 +71,15 @@ func wantRefused(t *testing.T, err error, code, text string) {
 	var refusal *Error
 	if !errors.As(err, &refusal) || refusal.Code != code || refusal.Message != text {
 		t.Errorf("got %v, want %s: %s", err, code, text)
+		return
+	}
+	var data struct {
+		Code  string
+		Retry bool
+	}
+	msg, raw := refusal.Refusal()
+	if json.Unmarshal(raw, &data) != nil || msg != text || data.Code != code || data.Retry != (code == CodeUnavailable) {
+		t.Errorf("the client is told %q, %s", msg, raw)
 	}
 }
 
@@ -179,7 +188,7 @@ func TestWhereTheTokenIs(t *testing.T) {
 func TestAnonymous(t *testing.T) {
 	anyone := newVerifier(t, Config{Secret: secret, Anonymous: true})
 	id, err := anyone.Authenticate(t.Context(), message.Credentials{})
-	if err != nil || !id.Anonymous || id.UID != "" || !RoomPermitted(id, "any") {
+	if err != nil || !id.Anonymous || id.UID != "" || !anyone.RoomPermitted(id, "any") {
 		t.Errorf("got %+v, %v", id, err)
 	}
 	_, err = anyone.Authenticate(t.Context(), inQuery("wrong"))

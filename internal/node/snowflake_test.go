@@ -220,6 +220,29 @@ func TestSessionID(t *testing.T) {
 	}
 }
 
+func TestIDs(t *testing.T) {
+	ids := NewIDs(mustNew(t, 9, nil), nil)
+	for name, c := range map[string]struct {
+		next   func() (string, error)
+		length int
+	}{
+		"session": {ids.SessionID, message.SessionIDLen},
+		"client":  {ids.ClientID, message.SnowflakeLen},
+		"secret":  {ids.Secret, message.SecretLen},
+		"message": {ids.MessageID, 36},
+	} {
+		a, err := c.next()
+		b, err2 := c.next()
+		if err != nil || err2 != nil || len(a) != c.length || a == b {
+			t.Errorf("%s: %q, %q, %v, %v", name, a, b, err, err2)
+		}
+	}
+	stopped := NewIDs(mustNew(t, 9, func() time.Time { return time.Time{} }), nil)
+	if _, err := stopped.ClientID(); !errors.Is(err, ErrClockRange) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMessageID(t *testing.T) {
 	var entropy Entropy
 	last := ""
