@@ -47,7 +47,7 @@ func (e *event) release() {
 
 // session is the name under which events keep their order.
 func (e *event) session() string {
-	if e.up.Session != "" {
+	if e.up.Session != "" || e.up.Client == nil {
 		return e.up.Session
 	}
 	return e.up.Client.ID

@@ -20,6 +20,9 @@ type intake struct {
 	lanes [lanes]chan *event
 	bytes *semaphore.Weighted
 	done  sync.WaitGroup
+
+	mu     sync.RWMutex // read-locked while an event enters
+	closed bool
 }
 
 const lanes = 64
@@ -48,6 +51,9 @@ func (in *intake) start() {
 
 // close lets the lanes do what they have, and waits for that.
 func (in *intake) close() {
+	in.mu.Lock() // once those that wait for room have got it
+	in.closed = true
+	in.mu.Unlock()
 	for _, lane := range in.lanes {
 		close(lane)
 	}
@@ -59,8 +65,14 @@ func (in *intake) weight(e *event) int64 {
 	return int64(min(e.size(), in.s.limits.IntakeBytes))
 }
 
-// take is called by the bus for each event. It waits while its lane is full.
+// take is called by the bus for each event. It waits while its lane is full. Once
+// the intake is closed, an event is left as it is, unsettled.
 func (in *intake) take(up *message.Up, settled func()) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	if in.closed {
+		return
+	}
 	e := in.s.newEvent(up, settled)
 	in.s.count.events.Add(1)
 	// Lanes never stop working while events come, so this ends.
@@ -211,7 +223,7 @@ func (s *Server) askVerdict(ctx context.Context, e *event) {
 
 // Buried is told of clients whose node has died: it does what their DISCONNECTs
 // would have done, which that node cannot send any more. It waits while the intake
-// is full, and must not be called after Run's context has ended.
+// is full, and does nothing once Run's context has ended.
 func (s *Server) Buried(clients []message.ClientInfo) {
 	now := s.cfg.Now()
 	for i := range clients {

@@ -6,34 +6,43 @@ import (
 )
 
 // limiter learns how many calls a backend takes at once. It looks at windows of
-// answers: their average time is compared with the long-term one.
+// answers and compares their average time with the usual one:
 //
-//	overloaded answers in the window      limit × 0.7
-//	answers take more than twice as long  limit shrinks in proportion, at most by half
-//	else, and the limit was in use        limit + √limit, smoothed
+//	overloaded answers in the window       limit × 0.7, down to 1
+//	answers take longer than 1.5 × usual   limit shrinks in proportion, down to 10
+//	else, and the limit was in use         limit + √limit, smoothed
 //
-// The averages are over all events, so a backend that is slow for some of them is
-// not mistaken for one that is overloaded. It has no lock.
+// What is usual is measured once a minute, in a window with half the limit: were it
+// the average of all windows, a queue that grows inside the backend would soon
+// count as usual. With a limit beyond what the backend really does at once, half of
+// it takes half as long, and so the limit comes down by a quarter a minute until it
+// fits. The averages are over all events, and time alone never takes away the last
+// ten calls, for it may be the events that have become heavier. It has no lock.
 type limiter struct {
 	limit    float64
 	min, max float64
+	usual    float64 // seconds
+	measured time.Time
+	probing  float64 // the limit to return to; 0: not measuring
 
-	began    time.Time // of the window; zero: none yet
+	// Of the window.
+	began    time.Time
 	answers  int
 	overload int
 	sum      time.Duration
-	busiest  int     // most calls under way in the window
-	usual    float64 // long-term average, seconds
+	busiest  int // most calls under way
 }
 
 const (
-	firstLimit      = 20
-	windowAnswers   = 10
-	windowTime      = 100 * time.Millisecond
-	overloadFactor  = 0.7
-	toleratedFactor = 2 // times the usual
-	usualWeight     = 0.05
-	smoothing       = 0.3
+	firstLimit     = 20
+	slowFloor      = 10
+	windowAnswers  = 20
+	windowTime     = 100 * time.Millisecond
+	measureEvery   = time.Minute
+	overloadFactor = 0.7
+	tolerated      = 1.5 // times the usual
+	betterWeight   = 0.2
+	smoothing      = 0.3
 )
 
 func newLimiter(most int) *limiter {
@@ -46,7 +55,7 @@ func (l *limiter) allowed() int { return int(l.limit) }
 // answer takes one answer into account. inFlight includes the call it answers.
 func (l *limiter) answer(now time.Time, took time.Duration, overloaded bool, inFlight int) {
 	if l.began.IsZero() {
-		l.began = now
+		l.began, l.measured = now, now
 	}
 	l.answers++
 	l.sum += took
@@ -54,38 +63,50 @@ func (l *limiter) answer(now time.Time, took time.Duration, overloaded bool, inF
 	if overloaded {
 		l.overload++
 	}
-	// Overload is answered at once; one window's answers count as one sign, since all
-	// of them were under way when it began.
-	if l.overload == 0 && (l.answers < windowAnswers || now.Sub(l.began) < windowTime) {
+	if l.overload > 0 {
+		// Answered soon; but one window's overload is one sign, since all of its calls
+		// were under way when it began.
+		if l.answers < min(windowAnswers, l.busiest) {
+			return
+		}
+	} else if l.answers < windowAnswers || now.Sub(l.began) < windowTime {
 		return
 	}
-	if l.overload > 0 && l.answers < min(windowAnswers, l.busiest) {
-		return
-	}
-	l.adjust()
+	l.adjust(now)
 	l.began, l.answers, l.overload, l.sum, l.busiest = now, 0, 0, 0, 0
 }
 
-func (l *limiter) adjust() {
+func (l *limiter) adjust(now time.Time) {
 	average := l.sum.Seconds() / float64(l.answers)
-	if l.overload > 0 {
-		l.limit = max(l.min, l.limit*overloadFactor)
-		return
+	switch {
+	case l.overload > 0:
+		l.limit, l.probing = max(l.min, l.limit*overloadFactor), 0
+	case l.probing > 0:
+		l.usual, l.measured = average, now
+		l.limit, l.probing = l.probing, 0
+	case now.Sub(l.measured) >= measureEvery:
+		l.probing = l.limit
+		l.limit = max(l.min, l.limit/2)
+	default:
+		l.follow(average)
 	}
+}
+
+// follow moves the limit by what a normal window has shown.
+func (l *limiter) follow(average float64) {
 	if l.usual == 0 {
 		l.usual = average
 	}
-	gradient := 1.0
-	if average > 0 {
-		gradient = max(0.5, min(1, toleratedFactor*l.usual/average))
+	if average < l.usual {
+		l.usual += betterWeight * (average - l.usual)
 	}
-	l.usual += usualWeight * (average - l.usual)
-	if gradient == 1 && float64(l.busiest) < l.limit/2 {
-		return // nothing is known about more than was tried
+	if slower := average / (tolerated * l.usual); slower > 1 {
+		next := l.limit * max(0.5, 1/slower)
+		next = l.limit + smoothing*(next-l.limit)
+		l.limit = max(l.min, next, min(l.limit, slowFloor))
+		return
 	}
-	next := l.limit * gradient
-	if gradient == 1 {
-		next += math.Sqrt(l.limit)
+	if float64(l.busiest) >= l.limit/2 { // else nothing is known about more
+		l.limit = min(l.max, l.limit+smoothing*math.Sqrt(l.limit))
 	}
-	l.limit = max(l.min, min(l.max, l.limit+smoothing*(next-l.limit)))
 }
