@@ -201,14 +201,14 @@ func (p *presence) announce(ctx context.Context, key message.Key, changes map[st
 	if err != nil {
 		return false, err
 	}
-	big = clients > uint64(p.cfg.FullUpTo)
 	var members []*message.Client
-	if !big {
-		if members, err = p.members(ctx, key, changes); err != nil {
-			return false, err
-		}
+	if members, err = p.members(ctx, key, changes); err != nil {
+		return false, err
+	}
+	if big = len(members) > p.cfg.FullUpTo; big {
+		users += unknown(clients, members)
+	} else {
 		users = countUsers(members)
-		big = len(members) > p.cfg.FullUpTo
 	}
 	nodes, err := p.s.nodes.fresh(ctx, key)
 	if err != nil {
@@ -248,8 +248,21 @@ func split(changes map[string]change) (joined, gone []*message.Client) {
 	return joined, gone
 }
 
+// unknown tells how many of a big room's clients have no uid, by the share of them
+// among some of its members: exact where all or none have one, which is how most
+// applications are, and near it where both kinds meet.
+func unknown(clients uint64, some []*message.Client) uint64 {
+	n := uint64(0)
+	for _, c := range some {
+		if c.UID == "" {
+			n++
+		}
+	}
+	return clients * n / uint64(len(some))
+}
+
 // members lists a small room: what the registry has, mended by what it may not
-// have yet.
+// have yet. Of a big room it lists some more than FullUpTo.
 func (p *presence) members(ctx context.Context, key message.Key, changes map[string]change) ([]*message.Client, error) {
 	listed, _, err := p.s.cfg.Registry.List(ctx, key, "", p.cfg.FullUpTo+1)
 	if err != nil {

@@ -22,8 +22,8 @@ type Registry interface {
 	List(ctx context.Context, key message.Key, cursor string, limit int) (clients []message.ClientInfo, next string, err error)
 	// ListNode does the same for the clients that a node holds.
 	ListNode(ctx context.Context, node, cursor string, limit int) (clients []message.ClientInfo, next string, err error)
-	// Count returns how many clients are behind key, and how many people that is: a
-	// uid counts once, a client without one counts as one. O(1).
+	// Count returns how many clients are behind key, and how many different uids they
+	// have; clients without one do not count among those. O(1).
 	Count(ctx context.Context, key message.Key) (clients, users uint64, err error)
 }
 

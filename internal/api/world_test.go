@@ -157,11 +157,14 @@ func page(all []message.ClientInfo, cursor string, limit int) ([]message.ClientI
 func (w *world) Count(_ context.Context, key message.Key) (clients, users uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var list []*message.Client
-	for _, c := range w.members(key) {
-		list = append(list, &c.Client)
+	uids := map[string]bool{}
+	list := w.members(key)
+	for _, c := range list {
+		if c.UID != "" {
+			uids[c.UID] = true
+		}
 	}
-	return uint64(len(list)), countUsers(list), nil
+	return uint64(len(list)), uint64(len(uids)), nil
 }
 
 func (w *world) Append(_ context.Context, key message.Key, p *message.Push) (message.Appended, error) {

@@ -1338,8 +1338,8 @@ func (x *CountClientsRequest) GetTarget() *Target {
 type CountClientsResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Clients uint64                 `protobuf:"varint,1,opt,name=clients,proto3" json:"clients,omitempty"`
-	// How many people that is: a user with three tabs counts once, a client of whom
-	// nobody knows who it is counts as one.
+	// How many different users they are: one with three tabs counts once. Clients
+	// that have no uid are not among them.
 	Users         uint64 `protobuf:"varint,2,opt,name=users,proto3" json:"users,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
