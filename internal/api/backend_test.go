@@ -235,7 +235,7 @@ func TestConnectVerdict(t *testing.T) {
 		})
 		w.start(Config{
 			Backends: []BackendConfig{{Name: "app", URL: serve(r)}},
-			Rules:    []Rule{{Type: message.EventConnect, Backend: "app"}, {Event: "*", Backend: "app", Ack: AckBackend}},
+			Rules:    []Rule{{Type: message.EventConnect, Backend: "app"}, {Type: message.EventDisconnect, Backend: "app"}, {Event: "*", Backend: "app", Ack: AckBackend}},
 		})
 		w.connect(w.add("n1", "c1", ""), true, `{"token":"t"}`, "ignored")
 		w.wait("accept", has("n1 accept c1 uid=u-7 rooms=[doc]\nn1 push welcome [] to r:/,doc@1001<0\n"))
@@ -255,7 +255,6 @@ func TestConnectVerdict(t *testing.T) {
 		if events[0].GetQuery()["EIO"] != "4" || events[0].GetHttpHeaders()["Cookie"] != "a=b" || events[0].GetPayload().GetJson() != "[]" {
 			t.Errorf("the CONNECT was %v", events[0])
 		}
-		// The backend that let a client in learns that it left.
 		w.disconnect(w.add("n1", "c1", ""), "transport close", "doc")
 		events = r.wait(6)
 		if events[5].GetType() != pb.EventType_EVENT_TYPE_DISCONNECT || events[5].GetReason() != "transport close" {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -24,7 +26,16 @@ func (c strictJSON) MarshalAppend(dst []byte, v any) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%T: %w", v, errNotProto)
 	}
-	return protojson.MarshalOptions{}.MarshalAppend(dst, m)
+	b, err := protojson.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	// protojson puts spaces in at random, which whoever greps curl's output dislikes.
+	out := bytes.NewBuffer(dst)
+	if err := json.Compact(out, b); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 func (c strictJSON) Unmarshal(data []byte, v any) error {

@@ -289,7 +289,7 @@ func TestBuriedClientsAreTold(t *testing.T) {
 	r := newRecorder(func(*pb.Event) (*pb.EventReply, error) { return new(pb.EventReply), nil })
 	s := w.start(Config{
 		Backends: []BackendConfig{{Name: "app", URL: r.serveJSON(t)}},
-		Rules:    []Rule{{Type: message.EventConnect, Backend: "app"}},
+		Rules:    []Rule{{Type: message.EventDisconnect, Backend: "app"}},
 	})
 	c := w.add("n1", "ann", "ann", "doc")
 	s.Buried([]message.ClientInfo{{Client: *c, Rooms: []string{"doc"}}})

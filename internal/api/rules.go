@@ -90,10 +90,6 @@ func (r *Rule) validate(backends map[string]bool) error {
 type rules struct {
 	list []Rule
 	last Rule
-	// gone is where a DISCONNECT goes when no rule is about DISCONNECTs: to the
-	// backend that decided about the CONNECT, which else would never learn that the
-	// client has gone.
-	gone Rule
 }
 
 func newRules(list []Rule) *rules {
@@ -111,7 +107,6 @@ func newRules(list []Rule) *rules {
 		}
 		t.list = append(t.list, r)
 	}
-	t.gone = Rule{Type: message.EventDisconnect, Backend: t.connectBackend()}
 	return t
 }
 
@@ -125,9 +120,6 @@ func (t *rules) match(up *message.Up) *Rule {
 		if up.Type != message.EventMessage || r.Event == "" || glob(r.Event, up.Name) {
 			return r
 		}
-	}
-	if up.Type == message.EventDisconnect {
-		return &t.gone
 	}
 	return &t.last
 }

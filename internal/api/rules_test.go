@@ -28,7 +28,7 @@ func TestFirstRuleWins(t *testing.T) {
 		{message.EventMessage, "doc:7:load", "rest", AckNone},
 		{message.EventMessage, "noise", "", AckNone},
 		{message.EventMessage, "", "rest", AckNone},
-		{message.EventDisconnect, "", "gate", AckDefault},
+		{message.EventDisconnect, "", "", AckDurable},
 	} {
 		r := table.match(&message.Up{Type: c.typ, Name: c.name})
 		if r.Backend != c.backend || r.Ack != c.ack {

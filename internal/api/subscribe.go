@@ -41,10 +41,6 @@ func (es *eventService) Subscribe(ctx context.Context, stream *subscription) err
 	if err != nil {
 		return invalid(err)
 	}
-	// The client waits for the headers before it takes the stream for open.
-	if err := stream.Send(nil); err != nil {
-		return err
-	}
 	c, err := es.s.groups.join(first.GetGroup(), wants, inFlight)
 	switch {
 	case errors.Is(err, errTooManyGroups):
@@ -53,6 +49,10 @@ func (es *eventService) Subscribe(ctx context.Context, stream *subscription) err
 		return connect.NewError(connect.CodeUnavailable, err)
 	}
 	defer es.s.groups.leave(c)
+	// The headers tell the client that events are gathered for it from now on.
+	if err := stream.Send(nil); err != nil {
+		return err
+	}
 
 	// The reader ends when the stream does, at the latest by the return from here,
 	// after which Receive fails.
