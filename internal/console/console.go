@@ -1,0 +1,24 @@
+package console
+
+import (
+	"embed"
+	"net/http"
+)
+
+//go:embed admin
+var adminFiles embed.FS
+
+// Config is what the admin page has to know.
+type Config struct {
+	// Page is the URL of the shared document, to link to it. Empty: no link.
+	Page string
+	// Version of holdfast, to show. Empty: none is shown.
+	Version string
+}
+
+// Console serves the admin page at / and its files below /console/; anything else
+// gets 404. The page calls ws-api on the host and port that it came from, so it is
+// mounted beside [holdfast/internal/api.Server.Handler].
+func Console(cfg Config) http.Handler {
+	return newSite(adminFiles, "console", cfg)
+}
