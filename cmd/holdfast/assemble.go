@@ -246,9 +246,6 @@ func checkArgs(text []byte, attachments int) error {
 	if err := socketio.ValidArgs(text); err != nil {
 		return err
 	}
-	if attachments == 0 {
-		return nil
-	}
 	return socketio.CheckPlaceholders(text, attachments)
 }
 

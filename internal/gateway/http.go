@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -100,7 +101,7 @@ func parseQuery(raw string) query {
 		case "b64":
 			q.base64 = value != "" && value != "0" && value != "false"
 		case "j":
-			q.j, q.jsonp = value, true
+			q.j, q.jsonp = digits(value), true
 		default:
 			if q.user == nil {
 				q.user = make(map[string]string)
@@ -131,7 +132,7 @@ func (h *request) check() (code engineio.ErrorCode, problem bool) {
 		q.transport == "polling" && !h.e.Polling,
 		q.transport == "websocket" && !h.e.WebSocket:
 		return engineio.UnknownTransport, true
-	case !cleanHeader(h.r.Header.Get("Origin")), q.jsonp && !digits(q.j), q.jsonp && !h.e.JSONP:
+	case !cleanHeader(h.r.Header.Get("Origin")), q.jsonp && (q.j == "" || !h.e.JSONP):
 		return engineio.BadRequest, true
 	case q.sid != "":
 		return 0, false // the session knows the rest
@@ -156,24 +157,43 @@ func cleanHeader(s string) bool {
 	return true
 }
 
-func digits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
+// digits returns the decimal digits of s, up to 16 of them.
+func digits(s string) string {
+	var out []byte
+	for i := 0; i < len(s) && len(out) < 16; i++ {
+		if s[i] >= '0' && s[i] <= '9' {
+			out = append(out, s[i])
 		}
 	}
-	return s != "" && len(s) <= 16
+	return string(out)
 }
 
 // fail answers with an Engine.IO error; msg "" is the code's own.
 func (h *request) fail(code engineio.ErrorCode, msg string) {
 	h.g.Stats.Refused.Add(1)
+	if h.r.Header.Get("Upgrade") != "" {
+		h.failUpgrade(code, msg)
+		return
+	}
 	body := engineio.AppendError(nil, code, msg)
 	h.w.Header().Set("Content-Type", "application/json")
 	h.w.Header().Set("Cache-Control", "no-store")
 	h.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	h.w.WriteHeader(code.Status())
 	_, _ = h.w.Write(body)
+}
+
+// failUpgrade refuses a WebSocket as stock servers do: the message alone, and the
+// connection is closed.
+func (h *request) failUpgrade(code engineio.ErrorCode, msg string) {
+	if msg == "" {
+		msg = code.Message()
+	}
+	h.w.Header().Set("Content-Type", "text/html")
+	h.w.Header().Set("Connection", "close")
+	h.w.Header().Set("Content-Length", strconv.Itoa(len(msg)))
+	h.w.WriteHeader(code.Status())
+	_, _ = io.WriteString(h.w, msg)
 }
 
 // busy answers a handshake for which there is no room now.

@@ -72,8 +72,9 @@ func (g *Gateway) serveBundle(w http.ResponseWriter, r *http.Request, e *endpoin
 	if info, err := os.Stat(file); err != nil || info.IsDir() {
 		return false
 	}
-	if ext == ".js" {
-		w.Header().Set("Content-Type", "application/javascript; charset=utf-8")
+	w.Header().Set("Content-Type", "application/javascript; charset=utf-8")
+	if ext == ".map" {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	}
 	w.Header().Set("Cache-Control", "public, max-age=0")
 	http.ServeFile(w, r, file)

@@ -221,8 +221,10 @@ func (sh *shard) catchUp(cl *client, round int) {
 	}
 	back := cl.recover.back
 	behind := false
-	for _, p := range back.places {
+	heads := make([]uint64, len(back.places))
+	for i, p := range back.places {
 		if room := sh.hub.Room(p.Key); room != nil && room.Log.Seq > p.Seq {
+			heads[i] = room.Log.Seq
 			behind = true
 		}
 	}
@@ -239,6 +241,11 @@ func (sh *shard) catchUp(cl *client, round int) {
 				if !ok {
 					sh.giveUp(cl)
 					return
+				}
+				// What was read after a head was seen reaches up to it, also where the head
+				// of an empty log is no message but the store's clock.
+				for i := range back.places {
+					back.places[i].Seq = max(back.places[i].Seq, heads[i])
 				}
 				sh.catchUp(cl, round+1)
 			})

@@ -78,7 +78,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 // run is the shard's goroutine.
 func (sh *shard) run() {
 	defer close(sh.done)
-	for !sh.stopping {
+	for {
 		sh.now = sh.g.now()
 		sh.runInbox()
 		sh.jobs.run(sh)
@@ -86,6 +86,9 @@ func (sh *shard) run() {
 		sh.wheel.Advance(sh.now, sh.fire)
 		sh.sweep()
 		sh.flushDirty()
+		if sh.stopping {
+			break
+		}
 		if err := sh.engine.Poll(sh.patience()); err != nil {
 			sh.g.cfg.Logger.Error("the shard's poller failed; the shard stops", "shard", sh.index, "err", err)
 			break
