@@ -14,11 +14,11 @@ const (
 	Event
 	// Ack: Client answers the push that bore AckID.
 	Ack
-	// Leave: Client, whose CONNECT was seen, is over for Reason. Connected tells
-	// whether it had been accepted.
+	// Leave: Client, whose CONNECT was seen and not refused, is over for Reason.
+	// Connected tells whether it had been accepted. There is one for each client.
 	Leave
-	// Ended: the session is over for Reason. On a WebSocket the shard writes what
-	// AppendFrames still gives, then a close frame, and closes.
+	// Ended: the session is over for Reason. It comes once, and nothing after it. On a WebSocket the shard writes what
+	// Next still gives, then a close frame, and closes.
 	Ended
 )
 

@@ -7,25 +7,35 @@
 //	transport ───────────────────────▶ ┌─────────┐ ─────────────▶ shard: Connect, Event, Ack, Leave, Ended
 //	            Get, Probe, Lost, Tick │ Session │
 //	transport ◀─────────────────────── └─────────┘ ◀───────────── shard: Accept, Refuse, Send, SendAck, Kick, End
-//	            AppendFrames, AppendPayload
+//	            Next, AppendPayload
 //
 // The life of a session:
 //
 //	state     input                              next      what happens
 //	Open      any packet in its place            Open      actions; the peer counts as alive
 //	Open      1 from the client                  Closed    Leave for each client, Ended; a waiting poll gets a noop
-//	Open      a packet out of place, garbage     Closing   Leave for each client, Ended on a WebSocket
-//	Open      the transport is lost              Closed    Leave for each client, Ended
-//	Open      no sign of life in time            Closing   the same, "ping timeout"
+//	Open      a packet out of place, garbage,    Closing   Leave for each client
+//	          two polls or two posts at once
 //	Open      End by the shard                   Closing   the same, with the shard's reason
-//	Closing   (polling only) the next poll       Closed    it gets what is queued and a close packet
-//	Closing   30 s without a poll                Closed    Ended
+//	Open      the peer does not take its output  Closing   the same, "slow consumer"; what waits is let go
+//	Open      no sign of life in time            Closing   the same, "ping timeout"; Closed when no poll waits
+//	Open      the transport is lost              Closed    Leave for each client, Ended; what waits is let go
+//	Closing   the waiting or the next poll       Closed    it gets what is queued and a close packet; Ended
+//	Closing   30 s without a poll, or Lost       Closed    Ended
 //
-// and of its transport:
+// Only polling knows Closing: on a WebSocket, where that row says so, the session
+// is Closed at once with Ended, and what Next still gives precedes the close frame.
+//
+// The life of its transport:
 //
 //	transport              input                           next
 //	Polling                probe socket says 2probe        Polling, upgrading: 3probe; each poll is answered at once
 //	Polling, upgrading     probe socket says 5             WebSocket: what is queued leaves there
 //	Polling, upgrading     the probe socket goes           Polling
 //	WebSocket              a poll or post comes late       WebSocket (the request is refused)
+//
+// What waits for the peer is bounded in messages, bytes and age (Config.Output…).
+// Past a bound the session ends as a slow consumer, from which a stock client comes
+// back by itself and recovers; a volatile message is dropped when it cannot leave at
+// once, and one with a collapse key replaces an older one that has not left.
 package session

@@ -71,6 +71,6 @@ func (h *heartbeat) tick(s *Session, now int64) bool {
 		h.pingAt = now
 	}
 	h.nextPing = now + int64(h.interval)
-	s.out.push(item{out: packetPing, at: now})
+	s.push(item{out: packetPing, at: now})
 	return true
 }

@@ -1,11 +1,9 @@
 package session
 
 import (
-	"errors"
 	"fmt"
 
 	"holdfast/engineio"
-	"holdfast/internal/message"
 	"holdfast/socketio"
 )
 
@@ -33,31 +31,27 @@ func (s *Session) feed(p engineio.Packet, err error, now int64, acts *Actions) e
 	if s.state != Open {
 		return nil
 	}
-	if err != nil {
-		s.End(ParseError, now, acts)
-		return err
+	if err == nil {
+		s.beat.alive(s, now)
+		err = s.engine(p, now, acts)
 	}
-	s.beat.alive(s, now)
-	if err := s.engine(p, now, acts); err != nil {
-		why := ParseError
-		if errors.Is(err, errUnknownFrame) {
-			why = TransportError
-		}
-		s.End(why, now, acts)
-		return err
+	switch {
+	case err != nil:
+		s.End(reasonOf(err), now, acts)
+	case s.slow && s.state == Open:
+		s.endSlow(now, acts) // the answers to what it sends are not fetched
 	}
-	return nil
+	return err
 }
 
 // engine handles one Engine.IO packet in its place.
 func (s *Session) engine(p engineio.Packet, now int64, acts *Actions) error {
 	switch p.Type {
 	case engineio.Message:
-		if s.cfg.Raw {
-			s.rawMessage(p, acts)
-			return nil
-		}
-		if p.Binary {
+		switch {
+		case s.cfg.Raw:
+			return s.rawMessage(p, acts)
+		case p.Binary:
 			return s.binary(p.Data, now, acts)
 		}
 		return s.text(p.Data, now, acts)
@@ -65,7 +59,7 @@ func (s *Session) engine(p engineio.Packet, now int64, acts *Actions) error {
 		if s.hello.Version != 3 {
 			return errUnknownFrame
 		}
-		s.out.push(item{out: packetPong, at: now})
+		s.push(item{out: packetPong, at: now})
 		return nil
 	case engineio.Pong:
 		if s.hello.Version == 3 {
@@ -90,18 +84,22 @@ func (s *Session) engine(p engineio.Packet, now int64, acts *Actions) error {
 }
 
 func (s *Session) text(b []byte, now int64, acts *Actions) error {
-	if s.pending != nil {
+	switch {
+	case s.pending != nil:
 		return errInterleaved
+	case s.msgpack:
+		return errNoText
 	}
 	p, err := socketio.Parse(b, s.cfg.Packet)
 	if err != nil {
 		return err
 	}
 	if p.Attachments == 0 {
-		return s.packet(&p, now, acts)
+		return s.packet(&p, false, acts, now)
 	}
-	if _, c := s.client(p.Namespace); c == nil || !c.connected {
-		return errNotIn
+	// One from somebody who is not there must not make the server hold anything.
+	if _, err := s.speaker(&p); err != nil {
+		return err
 	}
 	held := &pending{until: now + s.cfg.AttachmentTime}
 	if err := held.Start(p, s.cfg.Packet); err != nil {
@@ -119,7 +117,7 @@ func (s *Session) binary(b []byte, now int64, acts *Actions) error {
 		}
 		p := s.pending.Take()
 		s.pending = nil
-		return s.packet(&p, now, acts)
+		return s.packet(&p, true, acts, now)
 	}
 	if !s.msgpack && (s.spoken || !socketio.IsMsgpack(b)) {
 		return errNoBinary
@@ -131,19 +129,5 @@ func (s *Session) binary(b []byte, now int64, acts *Actions) error {
 	// A client of the MessagePack parser is known by its first packet; from then on
 	// it is spoken to in the same form.
 	s.msgpack = true
-	return s.packet(&p, now, acts)
-}
-
-// rawMessage makes an event without a name of a message: text as ["text"], binary
-// as one attachment with its placeholder.
-func (s *Session) rawMessage(p engineio.Packet, acts *Actions) {
-	_, c := s.client("/")
-	if c == nil || !c.connected {
-		return
-	}
-	payload := message.Payload{JSON: []byte(`[{"_placeholder":true,"num":0}]`), Attachments: [][]byte{append([]byte{}, p.Data...)}}
-	if !p.Binary {
-		payload = message.Payload{JSON: append(socketio.AppendString([]byte{'['}, string(p.Data)), ']')}
-	}
-	acts.add(Action{Kind: Event, Client: c, Payload: payload})
+	return s.packet(&p, false, acts, now)
 }

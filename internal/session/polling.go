@@ -1,8 +1,6 @@
 package session
 
-import (
-	"holdfast/engineio"
-)
+import "holdfast/engineio"
 
 // Answer is what the shard does with a request of the polling transport.
 type Answer uint8
@@ -53,9 +51,11 @@ func (s *Session) Ready() bool { return s.waiting && !s.out.empty() }
 // Waiting tells whether a poll waits.
 func (s *Session) Waiting() bool { return s.waiting }
 
-// AppendPayload answers the waiting poll with what is queued, up to about max
-// bytes but at least one packet, and says whether the body is binary. When that
-// took the close packet the session is over.
+// AppendPayload answers the waiting poll with what is queued, up to about limit
+// bytes but at least one message, and says whether the body is binary. When nothing
+// is queued, which a shard asks for when the session ended under the poll, the body
+// is a close packet, or a noop while the session goes on. When the close packet is
+// out the session is over.
 func (s *Session) AppendPayload(dst []byte, limit int, acts *Actions) (body []byte, binary bool) {
 	s.waiting = false
 	var packets []engineio.Packet
@@ -63,6 +63,13 @@ func (s *Session) AppendPayload(dst []byte, limit int, acts *Actions) (body []by
 		it := s.out.pop()
 		packets = it.out.appendPackets(packets, it.tail)
 		size += it.size()
+	}
+	if packets == nil {
+		last := packetClose
+		if s.state == Open {
+			last = packetNoop
+		}
+		packets = last.appendPackets(packets, "")
 	}
 	body, binary = engineio.AppendPayload(dst, s.hello.Version, packets, s.hello.Base64)
 	if s.state == Closing && s.out.empty() {
@@ -84,6 +91,7 @@ func (s *Session) BeginPost(now int64, acts *Actions) Answer {
 		return Conflict
 	}
 	s.posting = true
+	s.beat.alive(s, now)
 	return Reply
 }
 
@@ -100,16 +108,11 @@ func (s *Session) Post(body []byte, octets bool, now int64, acts *Actions) error
 	}
 	var bad error
 	err := engineio.ParsePayload(s.hello.Version, body, octets, engineio.Limits{}, func(p engineio.Packet) error {
-		if s.state != Open {
-			return nil // what follows a close packet
-		}
-		if bad = s.feed(p, nil, now, acts); bad != nil {
-			return bad
-		}
-		return nil
+		bad = s.feed(p, nil, now, acts) // nil for what follows a close packet
+		return bad
 	})
 	if err != nil && bad == nil {
-		s.End(ParseError, now, acts)
+		s.End(reasonOf(err), now, acts)
 		return err
 	}
 	// A packet out of place ends the session, but the post itself was readable: the

@@ -2,6 +2,7 @@ package session
 
 import (
 	"holdfast/engineio"
+	"holdfast/internal/message"
 	"holdfast/socketio"
 )
 
@@ -116,7 +117,7 @@ type Session struct {
 	posting   bool // a post is under way
 	msgpack   bool // packets are MessagePack (recognised by the first one)
 	spoken    bool // a packet of Socket.IO has come
-	ended     bool // the Ended action is out
+	slow      bool // something did not fit into out
 
 	beat      heartbeat
 	connectBy int64 // until when a protocol 5 client must have asked for a namespace; 0: it has
@@ -124,7 +125,9 @@ type Session struct {
 	reason    Reason
 
 	clients []*Client
-	pending *pending // a packet whose attachments are on their way
+	kicked  []string          // namespaces that this side has ended, from which packets may be on their way
+	pending *pending          // a packet whose attachments are on their way
+	early   []message.Payload // what a raw client has said before it was let in
 	out     queue
 }
 
@@ -177,10 +180,22 @@ func (s *Session) Clients() []*Client { return s.clients }
 // LastSeen returns when the peer last sent anything.
 func (s *Session) LastSeen() int64 { return s.beat.lastSeen }
 
-// Deadline returns when Tick wants to be called next, on the scale of now.
+// Alive notes that bytes came from the peer which are no whole packet yet, or a
+// control frame. Packets, polls and posts count by themselves.
+func (s *Session) Alive(now int64) {
+	if s.state == Open {
+		s.beat.alive(s, now)
+	}
+}
+
+// Deadline returns when Tick wants to be called next, on the scale of now; 0 when
+// the session is Closed.
 func (s *Session) Deadline() int64 {
 	if s.state != Open {
 		return s.closeBy
+	}
+	if s.slow || s.earlyReady() {
+		return s.beat.lastSeen // at once
 	}
 	at := s.beat.deadline(s)
 	if s.connectBy != 0 {
@@ -199,20 +214,27 @@ func (s *Session) Deadline() int64 {
 func (s *Session) Tick(now int64, acts *Actions) {
 	if s.state != Open {
 		if s.state == Closing && now >= s.closeBy {
-			s.finish(acts)
+			s.Lost(s.reason, acts)
 		}
 		return
 	}
+	s.releaseEarly(acts)
 	oldest, queued := s.out.oldest()
 	switch {
+	case s.slow:
+		s.endSlow(now, acts)
 	case s.connectBy != 0 && now >= s.connectBy:
 		s.End(TransportClose, now, acts)
 	case s.pending != nil && now >= s.pending.until:
 		s.End(ParseError, now, acts)
 	case !s.beat.tick(s, now):
+		if s.transport == Polling && !s.waiting {
+			s.Lost(PingTimeout, acts) // nobody is there to be told
+			return
+		}
 		s.End(PingTimeout, now, acts)
 	case queued && now >= oldest+s.cfg.OutputAge:
-		s.End(SlowConsumer, now, acts)
+		s.endSlow(now, acts)
 	}
 }
 
@@ -225,8 +247,6 @@ func (s *Session) End(why Reason, now int64, acts *Actions) {
 	s.leaveAll(why, acts)
 	s.reason = why
 	s.state = Closing
-	s.pending = nil
-	s.upgrading = false
 	if s.transport == WebSocket {
 		s.finish(acts)
 		return
@@ -252,17 +272,15 @@ func (s *Session) Lost(why Reason, acts *Actions) {
 func (s *Session) finish(acts *Actions) {
 	s.state = Closed
 	s.closeBy = 0
-	s.pending = nil
-	if !s.ended {
-		s.ended = true
-		acts.add(Action{Kind: Ended, Reason: s.reason})
-	}
+	acts.add(Action{Kind: Ended, Reason: s.reason})
 }
 
 func (s *Session) leaveAll(why Reason, acts *Actions) {
+	s.releaseEarly(acts)
 	for _, c := range s.clients {
 		acts.add(Action{Kind: Leave, Client: c, Connected: c.connected, Reason: why})
 		c.gone = true
 	}
-	s.clients = nil
+	s.clients, s.kicked, s.pending, s.early = nil, nil, nil, nil
+	s.upgrading = false
 }

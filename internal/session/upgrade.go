@@ -10,7 +10,8 @@ const (
 	ProbeFailed ProbeAnswer = iota
 	// ProbePong: send 3probe on it. A waiting poll is ready now.
 	ProbePong
-	// ProbeUpgraded: the socket carries the session from here.
+	// ProbeUpgraded: the socket carries the session from here. A poll that waits
+	// nevertheless gets a noop from the shard.
 	ProbeUpgraded
 )
 
@@ -32,7 +33,7 @@ func (s *Session) Probe(b []byte, now int64) ProbeAnswer {
 		}
 		return ProbePong
 	case s.upgrading && string(b) == "5":
-		s.upgrading = false
+		s.upgrading, s.waiting = false, false
 		s.transport = WebSocket
 		s.beat.alive(s, now)
 		return ProbeUpgraded
