@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/internal/boot"
+	"holdfast/internal/console"
 	"holdfast/internal/gateway"
 )
 
@@ -105,11 +106,15 @@ func (c *devCommand) Run(w *world) error {
 		clients.Handle(strings.TrimSuffix(e.Path, "/"), node)
 		clients.Handle(strings.TrimSuffix(e.Path, "/")+"/", node)
 	}
+	clients.Handle("/", console.Page(console.PageConfig{
+		API: "http://" + apiListener.Addr().String(), Path: pagePath(cfg),
+		PresenceEvent: cfg.Presence.Event, Stock: cfg.ClientBundle != "",
+	}))
 	clientHTTP, err := clientServer(cfg, clients, log)
 	if err != nil {
 		return err
 	}
-	apiHTTP := apiServer(boot.DebugMux(metrics, ready, level), backends.Handler(), nil)
+	apiHTTP := apiServer(boot.DebugMux(metrics, ready, level), backends.Handler(), console.Console(console.Config{Page: pageURL(cfg, listener.Addr()), Version: version()}))
 
 	signals, stopSignals := boot.Notify()
 	defer stopSignals()
@@ -124,6 +129,24 @@ func (c *devCommand) Run(w *world) error {
 		},
 		StopWithin: cfg.Drain.Timeout, Signals: signals, Log: log,
 	})
+}
+
+// pageURL is the address of the clients' listener, without a slash at its end.
+func pageURL(cfg *boot.Config, addr net.Addr) string {
+	if cfg.TLS.Cert != "" {
+		return "https://" + addr.String()
+	}
+	return "http://" + addr.String()
+}
+
+// pagePath is the endpoint that the page connects to.
+func pagePath(cfg *boot.Config) string {
+	for _, e := range cfg.Endpoints {
+		if e.Protocol == "socket.io" {
+			return e.Path
+		}
+	}
+	return ""
 }
 
 // gatewayService runs a node and, when told to stop, drains it: readiness goes
@@ -156,11 +179,7 @@ func gatewayService(g *gateway.Gateway, ready *boot.Readiness, cfg *boot.Config,
 
 // banner tells what is where and what to do next.
 func (c *devCommand) banner(out io.Writer, cfg *boot.Config, clients, api net.Addr) {
-	scheme := "http"
-	if cfg.TLS.Cert != "" {
-		scheme = "https"
-	}
-	page, apiURL := scheme+"://"+clients.String(), "http://"+api.String()
+	page, apiURL := pageURL(cfg, clients), "http://"+api.String()
 	self := invocation()
 	flag := ""
 	if api.String() != "127.0.0.1:8001" {
