@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -145,6 +146,7 @@ func (c *tailCommand) Run(w *world) error {
 		first.Types = []holdfastpb.EventType{holdfastpb.EventType_EVENT_TYPE_MESSAGE}
 	}
 	if err := stream.Send(first); err != nil {
+		_, err = stream.Receive() // which says why
 		return c.explain("tail", err)
 	}
 	fmt.Fprintln(w.stderr, "Waiting for events; Ctrl-C stops.")
@@ -157,7 +159,7 @@ func (c *tailCommand) Run(w *world) error {
 			return c.explain("tail", err)
 		}
 		c.print(w, answer.GetEvent())
-		if err := stream.Send(&holdfastpb.SubscribeRequest{EventId: answer.GetEvent().GetId()}); err != nil && ctx.Err() == nil {
+		if err := stream.Send(&holdfastpb.SubscribeRequest{EventId: answer.GetEvent().GetId()}); err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil {
 			return c.explain("tail", err)
 		}
 	}

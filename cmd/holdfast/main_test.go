@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// buffer is an output that a test reads while the command writes.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+	ch chan struct{} // a token for each write, as far as there is room
+}
+
+func newBuffer() *buffer { return &buffer{ch: make(chan struct{}, 1)} }
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case b.ch <- struct{}{}:
+	default:
+	}
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// await waits until the output matches and returns the match's groups.
+func (b *buffer) await(t *testing.T, pattern string) []string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	deadline := time.After(20 * time.Second)
+	for {
+		if m := re.FindStringSubmatch(b.String()); m != nil {
+			return m
+		}
+		select {
+		case <-b.ch:
+		case <-deadline:
+			t.Fatalf("no %s in:\n%s", pattern, b)
+		}
+	}
+}
+
+func command(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, env, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "holdfast.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// dev runs `holdfast dev` on free ports until the test ends.
+func dev(t *testing.T, args ...string) (clients, api string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	out, errs := newBuffer(), newBuffer()
+	done := make(chan int)
+	go func() {
+		done <- run(ctx, append([]string{"dev", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"}, args...), nil, out, errs)
+	}()
+	t.Cleanup(func() {
+		stop()
+		if code := <-done; code != 0 {
+			t.Errorf("dev ended with %d:\n%s", code, errs)
+		}
+	})
+	clients = out.await(t, `clients +(http://\S+)`)[1]
+	api = out.await(t, `api +(http://\S+)`)[1]
+	out.await(t, "Stop with Ctrl-C")
+	return clients, api
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func TestHelpTeaches(t *testing.T) {
+	for _, args := range [][]string{{}, {"--help"}, {"dev", "--help"}, {"push", "--help"}, {"tail", "--help"}, {"token", "--help"}} {
+		code, out, errs := command(t, nil, args...)
+		if code != 0 || !strings.Contains(out, "Usage: holdfast") || errs != "" {
+			t.Errorf("%q: code %d, stdout %q, stderr %q", args, code, out, errs)
+		}
+	}
+}
+
+func TestWrongInputNamesWhatIsWrong(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		env  []string
+		code int
+		want string
+	}{
+		{args: []string{"fly"}, code: 2, want: "fly"},
+		{args: []string{"push", "--event", "x"}, code: 2, want: "--room"},
+		{args: []string{"push", "--room", "a", "--all", "--event", "x"}, code: 2, want: "--all"},
+		{args: []string{"push", "--room", "a", "--event", "x", "hello"}, code: 1, want: `argument 1, hello, is not JSON`},
+		{args: []string{"push", "--room", "a", "--event", "x", "--api", "http://127.0.0.1:1"}, code: 1, want: "nothing answers at http://127.0.0.1:1"},
+		{args: []string{"tail", "--api", "http://127.0.0.1:1"}, code: 1, want: "nothing answers at http://127.0.0.1:1"},
+		{args: []string{"token", "--uid", "7"}, code: 1, want: "auth.jwt.secret is not set"},
+		{args: []string{"dev", "--config", file(t, "heartbeet: {}\n")}, code: 2, want: "heartbeet: unknown key; did you mean heartbeat?"},
+		{args: []string{"dev", "--config", file(t, "store: {kind: redis, addrs: ['127.0.0.1:1']}\n")}, code: 1, want: "store.kind"},
+		{args: []string{"dev", "--config", "/nowhere/holdfast.yaml"}, code: 1, want: "/nowhere/holdfast.yaml"},
+		{args: []string{"dev"}, env: []string{"HOLDFAST_HEARTBEAT_INTERVAL=soon"}, code: 2, want: "HOLDFAST_HEARTBEAT_INTERVAL"},
+	} {
+		code, _, errs := command(t, tt.env, tt.args...)
+		if code != tt.code || !strings.Contains(errs, tt.want) {
+			t.Errorf("%q: code %d, stderr %q; want %d and %q", tt.args, code, errs, tt.code, tt.want)
+		}
+	}
+}
+
+func TestToken(t *testing.T) {
+	for _, args := range [][]string{
+		{"--config", file(t, "auth: {jwt: {secret: s3cret-s3cret-s3cret-s3cret-s3cret}}\n")},
+		nil,
+	} {
+		env := []string{"HOLDFAST_AUTH_JWT_SECRET=s3cret-s3cret-s3cret-s3cret-s3cret"}
+		code, out, errs := command(t, env, append([]string{"token", "--uid", "7", "--room", "doc-*", "--ttl", "5m"}, args...)...)
+		if code != 0 || strings.Count(strings.TrimSpace(out), ".") != 2 {
+			t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
+		}
+	}
+}
+
+func TestDevServesEverything(t *testing.T) {
+	clients, api := dev(t)
+	for url, want := range map[string]string{
+		clients + "/":        "<title>",
+		clients + "/healthz": "ok",
+		clients + "/readyz":  `"ready":true`,
+		api + "/":            "<title>",
+		api + "/readyz":      `"ready":true`,
+		api + "/metrics":     "holdfast_sessions 0",
+		clients + "/socket.io/?EIO=4&transport=polling": `0{"sid":"`,
+	} {
+		if status, body := get(t, url); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, no %q in %.200s", url, status, want, body)
+		}
+	}
+	if status, _ := get(t, clients+"/nothing"); status != http.StatusNotFound {
+		t.Errorf("an unknown path: %d", status)
+	}
+}
+
+// TestPushReachesAClientThatTailSees has a client by polling, a push and a tail
+// through the commands that a user types.
+func TestPushReachesAClientThatTailSees(t *testing.T) {
+	clients, api := dev(t)
+
+	ctx, stopTail := context.WithCancel(t.Context())
+	tail, tailErrs := newBuffer(), newBuffer()
+	tailDone := make(chan int)
+	go func() { tailDone <- run(ctx, []string{"tail", "--api", api}, nil, tail, tailErrs) }()
+	t.Cleanup(func() {
+		stopTail()
+		if code := <-tailDone; code != 0 {
+			t.Errorf("tail ended with %d: %s", code, tailErrs)
+		}
+	})
+	tailErrs.await(t, "Waiting for events")
+
+	_, open := get(t, clients+"/socket.io/?EIO=4&transport=polling")
+	var hello struct {
+		SID string `json:"sid"`
+	}
+	if err := json.Unmarshal([]byte(open[1:]), &hello); err != nil {
+		t.Fatal(err)
+	}
+	session := clients + "/socket.io/?EIO=4&transport=polling&sid=" + hello.SID
+	post := func(body string) {
+		t.Helper()
+		resp, err := http.Post(session, "text/plain", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		http.DefaultClient.CloseIdleConnections()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("post %s: %d", body, resp.StatusCode)
+		}
+	}
+	until := func(want string) string {
+		t.Helper()
+		for {
+			status, body := get(t, session)
+			if status != http.StatusOK {
+				t.Fatalf("poll: %d %s", status, body)
+			}
+			if strings.Contains(body, want) {
+				return body
+			}
+		}
+	}
+	post(`40{"guid":"doc-1"}`)
+	until(`40{"sid":"`)
+	tail.await(t, `\+ \S+ +socket.io/5 polling from 127.0.0.1`)
+	post(`420["say","hi"]`)
+	until(`430[]`)
+	tail.await(t, `say \["hi"\]  wants an ack`)
+
+	code, out, errs := command(t, nil, "push", "--api", api, "--room", "doc-1", "--event", "hello", `{"a":1}`, `"b"`)
+	if code != 0 || !strings.Contains(out, "sent to 1 node(s)") {
+		t.Errorf("push: %d %q %q", code, out, errs)
+	}
+	until(`42["hello",{"a":1},"b"`)
+	if code, out, _ := command(t, nil, "push", "--api", api, "--room", "empty", "--event", "x"); code != 0 || !strings.Contains(out, "nobody is there") {
+		t.Errorf("push to nobody: %d %q", code, out)
+	}
+	post(`41`)
+	tail.await(t, `- \S+ +client namespace disconnect`)
+}
+
+func TestDoctor(t *testing.T) {
+	code, out, _ := command(t, nil, "doctor", "--config",
+		file(t, "listen: 127.0.0.1:0\napi_listen: 127.0.0.1:0\nbackends: {app: {url: 'http://127.0.0.1:1'}}\n"))
+	if code != 1 || !strings.Contains(out, "ok     listen 127.0.0.1:0") || !strings.Contains(out, "wrong  backends.app http://127.0.0.1:1") {
+		t.Errorf("doctor: %d\n%s", code, out)
+	}
+}
