@@ -11,7 +11,7 @@ def handle(e):
     if e["type"] == "EVENT_TYPE_MESSAGE":
         others = {"targets": [{"room": "lobby"}], "filter": {"exceptClients": [e["client"]["id"]]}}
         return {"pushes": [others | {"event": e["event"], "payload": e["payload"]}], "ack": {"json": '["passed on"]'}}
-    print(e["client"].get("uid"), "left:", e["reason"], flush=True)
+    print(e["client"].get("uid"), "left:", e.get("reason"), flush=True)
     return {}
 
 
