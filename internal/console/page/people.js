@@ -10,9 +10,9 @@ export class People {
   #list;
   #count;
   #here = new Set();
-  #gone = new Set(); // whose late hello must not bring them back
   #names = new Map();
   #users = 0;
+  #told = false; // holdfast says who is here (presence may be off)
   me = '';
   presenter = '';
   /** Called with an ID when a client has left. */
@@ -26,29 +26,27 @@ export class People {
   /** Takes the data of a presence event: type, clients, userCount. */
   presence({ type, clients = [], userCount = 0 }) {
     this.#users = userCount;
+    this.#told = true;
     if (type === 'snapshot') this.#here = new Set([this.me]);
     for (const client of clients) {
       const id = asText(client.id, 64);
       if (type === 'leave') {
         this.#here.delete(id);
-        this.#gone.add(id);
-        if (this.#gone.size > 500) this.#gone = new Set([...this.#gone].slice(250));
         this.onLeave(id);
       } else {
         this.#here.add(id);
-        this.#gone.delete(id);
         if (client.name) this.#names.set(id, asText(client.name, 40));
       }
     }
     this.draw();
   }
 
-  /** Takes what a client says of itself. */
+  /** Takes what a client says of itself. It may come late, so it brings nobody in where holdfast says who is here. */
   hello(id, name) {
-    if (!id || this.#gone.has(id)) return;
+    if (!id) return;
     if (this.#names.size > 1000) this.#names.clear();
     this.#names.set(id, name);
-    this.#here.add(id);
+    if (!this.#told) this.#here.add(id);
     this.draw();
   }
 
