@@ -44,16 +44,26 @@ type client struct {
 	seats []hub.Seat[*client]
 	rooms []string // names, in the order of joining; replaced, never changed, when they change
 
-	identity message.Identity
-	auth     []byte // the CONNECT packet's auth object
-	call     string // of the verdict that brought it in
-	replyTo  string
-	asked    bool // a Connect event is out
+	entry    *entry // while it comes in
+	asked    bool   // a Connect event is out
 	accepted bool
 	lastJob  uint32   // serial of the last job that reached it
 	recent   *idRing  // pushes to several keys that it has had; nil until there is one
 	recover  *recover // with recovery on
-	trace    string
+}
+
+// entry is what is known of a client only until it is in.
+type entry struct {
+	auth    []byte // the CONNECT packet's auth object, nil when absent
+	call    string // ID of the verdict that lets it in, "" before there is one
+	replyTo string // ws-api that wants to know when it is in
+}
+
+func (e *entry) authOrEmpty() []byte {
+	if e.auth == nil {
+		return []byte("{}")
+	}
+	return e.auth
 }
 
 // Seats is where the hub finds the client's places.
@@ -177,6 +187,7 @@ func (sh *shard) left(c *conn, a *session.Action) {
 	sh.hub.LeaveAll(cl, func(room *hub.Room[*client], last bool) {
 		if last {
 			exit = append(exit, room.Key)
+			delete(sh.early, room)
 		}
 	})
 	if cl.accepted {
@@ -184,7 +195,7 @@ func (sh *shard) left(c *conn, a *session.Action) {
 		delete(sh.clients, cl.info.ID)
 	}
 	cl.accepted = false
-	if cl.call != "" {
+	if cl.entry != nil && cl.entry.call != "" {
 		sh.replyVerdict(cl, "the client left before the verdict")
 	}
 	if cl.info.Node == "" {

@@ -59,10 +59,10 @@ func declare(auth []byte, query map[string]string) declared {
 
 // connect begins with a client's CONNECT.
 func (sh *shard) connect(c *conn, a *session.Action) {
-	cl := &client{sock: a.Client, conn: c}
+	cl := &client{sock: a.Client, conn: c, entry: &entry{}}
 	a.Client.Owner = cl
-	cl.auth = authObject(&c.session, a.Client.Namespace, a.Auth)
-	d := declare(cl.auth, c.from.query)
+	cl.entry.auth = authObject(&c.session, a.Client.Namespace, a.Auth)
+	d := declare(cl.entry.auth, c.from.query)
 	protocol := "socket.io/5"
 	switch {
 	case c.session.Form() == session.Raw && c.session.Version() == 3:
@@ -82,7 +82,7 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 		return
 	}
 	creds := message.Credentials{
-		Namespace: cl.info.Namespace, Auth: cl.auth, Query: c.from.query, Headers: c.from.auth,
+		Namespace: cl.info.Namespace, Auth: cl.entry.auth, Query: c.from.query, Headers: c.from.auth,
 	}
 	pid, offset := string(d.PID), string(d.Offset)
 	sh.g.wg.Go(func() {
@@ -171,7 +171,6 @@ func (sh *shard) identified(cl *client, id message.Identity, err error, back *co
 		sh.refuse(cl, "authentication is not available; try again", "UNAVAILABLE", true)
 		return
 	}
-	cl.identity = id
 	cl.info.UID, cl.info.Profile = id.UID, id.Profile
 	if id.AuthType != "" {
 		cl.info.AuthType = id.AuthType
@@ -232,17 +231,10 @@ func (sh *shard) askBackend(cl *client) {
 	info := *cl.info
 	info.Node = sh.g.cfg.Node
 	up := sh.up(cl.conn, cl, &message.Up{
-		Type: message.EventConnect, WantVerdict: true, Auth: cl.authOrEmpty(), Recovered: cl.recover != nil,
+		Type: message.EventConnect, WantVerdict: true, Auth: cl.entry.authOrEmpty(), Recovered: cl.recover != nil,
 	})
 	up.Client = &info
 	sh.publish(cl.conn, up)
-}
-
-func (cl *client) authOrEmpty() []byte {
-	if cl.auth == nil {
-		return []byte("{}")
-	}
-	return cl.auth
 }
 
 func (sh *shard) expireVerdicts() {
@@ -271,7 +263,7 @@ func (sh *shard) verdict(v *message.Verdict, call *nodeCall) {
 		return
 	}
 	delete(sh.verdicts, v.Client)
-	cl.call, cl.replyTo = call.id, call.to
+	cl.entry.call, cl.entry.replyTo = call.id, call.to
 	if v.Reject != nil {
 		cl.asked = false // who was never let in does not leave either
 		sh.refuseWith(cl, v.Reject.Message, v.Reject.Data)
@@ -311,8 +303,8 @@ func (sh *shard) verdictElsewhere(v *message.Verdict, call *nodeCall) {
 
 // replyVerdict tells ws-api that the client has its answer, or why it has none.
 func (sh *shard) replyVerdict(cl *client, why string) {
-	call := nodeCall{g: sh.g, id: cl.call, to: cl.replyTo}
-	cl.call, cl.replyTo = "", ""
+	call := nodeCall{g: sh.g, id: cl.entry.call, to: cl.entry.replyTo}
+	cl.entry.call = ""
 	call.reply(message.Reply{Clients: 1, Done: true, Err: why})
 }
 
@@ -324,7 +316,7 @@ func (sh *shard) admit(cl *client, rooms []string) {
 	rooms = unique(rooms)
 	if len(rooms) > sh.g.cfg.MaxRooms {
 		sh.refuse(cl, "too many rooms", "RESOURCE_EXHAUSTED", false)
-		if cl.call != "" {
+		if cl.entry.call != "" {
 			sh.replyVerdict(cl, "too many rooms")
 		}
 		return
@@ -397,18 +389,18 @@ func (sh *shard) accept(cl *client) {
 	c.session.Accept(cl.sock, id, pid, sh.now)
 	c.from.auth = nil
 	if cl.asked {
-		if cl.call != "" {
+		if cl.entry.call != "" {
 			// The answer leaves before what the backend pushes next can be queued.
 			sh.replyVerdict(cl, "")
 		}
 	} else {
 		cl.asked = true
 		sh.publish(c, sh.up(c, cl, &message.Up{
-			Type: message.EventConnect, Auth: cl.authOrEmpty(), Rooms: cl.rooms,
+			Type: message.EventConnect, Auth: cl.entry.authOrEmpty(), Rooms: cl.rooms,
 			Recovered: cl.recover != nil && cl.recover.returned,
 		}))
 	}
-	cl.auth = nil
+	cl.entry = nil
 	sh.settle(c)
 }
 
@@ -470,6 +462,7 @@ func (sh *shard) leave(cl *client, rooms []string) {
 		gone = append(gone, room)
 		if last {
 			exit = append(exit, key)
+			delete(sh.early, r)
 		}
 	}
 	if len(gone) == 0 {

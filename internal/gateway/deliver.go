@@ -81,21 +81,21 @@ func (sh *shard) inOrder(room *hub.Room[*client], stamp *message.Stamp, d *messa
 
 // hold keeps a record that came before its predecessor, or before the room is live.
 func (sh *shard) hold(room *hub.Room[*client], stamp *message.Stamp, d *message.Delivery) {
-	if len(room.Log.Early) >= maxEarly {
+	if len(sh.early[room]) >= maxEarly {
 		sh.repairSoon(room)
 		return
 	}
 	one := *d
 	one.Stamps = []message.Stamp{*stamp}
-	room.Log.Early = append(room.Log.Early, &one)
+	sh.early[room] = append(sh.early[room], &one)
 }
 
 // drainEarly delivers the held records that have become the next ones.
 func (sh *shard) drainEarly(room *hub.Room[*client]) {
-	for again := true; again && len(room.Log.Early) > 0; {
+	for again := true; again && len(sh.early[room]) > 0; {
 		again = false
-		early := room.Log.Early
-		room.Log.Early = nil
+		early := sh.early[room]
+		delete(sh.early, room)
 		for _, d := range early {
 			stamp := &d.Stamps[0]
 			switch {
@@ -105,7 +105,7 @@ func (sh *shard) drainEarly(room *hub.Room[*client]) {
 				sh.fanOut(d.Push, []place{{room: room, seq: stamp.Seq}})
 				again = true
 			default:
-				room.Log.Early = append(room.Log.Early, d)
+				sh.early[room] = append(sh.early[room], d)
 			}
 		}
 	}
@@ -120,13 +120,8 @@ func (sh *shard) live(key message.Key, pos message.Position) {
 	room.Log.Live = true
 	room.Log.Position = pos
 	sh.drainEarly(room)
-	if len(room.Log.Early) > 0 {
+	if len(sh.early[room]) > 0 {
 		sh.repairSoon(room)
-	}
-	waiting := room.Log.Waiting
-	room.Log.Waiting = nil
-	for _, run := range waiting {
-		run()
 	}
 }
 
@@ -198,10 +193,10 @@ func (sh *shard) repaired(key message.Key, records []message.Logged, complete bo
 	switch {
 	case len(records) == repairPage:
 		sh.repairSoon(room)
-	case len(room.Log.Early) > 0:
+	case len(sh.early[room]) > 0:
 		// Nothing in the log fills the gap: what is held is all that there is.
-		first := room.Log.Early[0].Stamps[0]
-		for _, d := range room.Log.Early {
+		first := sh.early[room][0].Stamps[0]
+		for _, d := range sh.early[room] {
 			if s := d.Stamps[0]; s.Seq < first.Seq {
 				first = s
 			}

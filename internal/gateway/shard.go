@@ -37,6 +37,7 @@ type shard struct {
 	waits    verdictQueue
 	calls    map[uint64]*ackCall // ack ID → push that waits for acknowledgements
 	nextAck  uint64
+	early    map[*hub.Room[*client]][]*message.Delivery // records that came before their predecessor
 	repairs  []repair
 	backlog  []*message.Up // events that a full upstream has refused
 	paused   []*conn       // whose sockets are not read meanwhile
@@ -67,6 +68,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		clients:  make(map[string]*client),
 		probes:   make(map[*socket]int64),
 		hub:      hub.New[*client](),
+		early:    make(map[*hub.Room[*client]][]*message.Delivery),
 		verdicts: make(map[string]*client),
 		calls:    make(map[uint64]*ackCall),
 	}

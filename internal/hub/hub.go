@@ -37,22 +37,18 @@ type Room[M any] struct {
 	// Log is the caller's state of the room's log; the hub does not look at it.
 	Log   Log
 	slots []M
-	holes int
-	holds int
+	holes int32
+	holds int32
 }
 
 // Log is where a shard stands in a room's log.
 type Log struct {
 	message.Position
 	// Live is false until the log's head was read after the room's membership was
-	// written: records that come before are kept in Early.
+	// written: records that come before have to wait.
 	Live bool
 	// Repairing is true while a gap is being fetched.
 	Repairing bool
-	// Early holds records that came before their predecessor.
-	Early []*message.Delivery
-	// Waiting runs when the room turns live.
-	Waiting []func()
 }
 
 // Index finds rooms by key.
@@ -152,7 +148,7 @@ func SeatOf[M Member[M]](m M, room *Room[M]) *Seat[M] {
 }
 
 // Len returns the number of members.
-func (r *Room[M]) Len() int { return len(r.slots) - r.holes }
+func (r *Room[M]) Len() int { return len(r.slots) - int(r.holes) }
 
 // End returns the slot after the last: what a fan-out that begins now walks to.
 func (r *Room[M]) End() int { return len(r.slots) }
