@@ -46,7 +46,7 @@ func openStores(cfg *boot.Config) (*stores, error) {
 	}
 	s.log = roomlog.NewMemory(roomlog.Options{
 		Count: cfg.Recovery.Messages,
-		Bytes: int64(cfg.Recovery.Bytes),
+		Bytes: int64(cfg.Recovery.Bytes), TotalBytes: int64(cfg.Recovery.TotalBytes),
 		// A client is away before its node knows: as long as the heartbeat and its
 		// output may take.
 		Window:  cfg.Recovery.Window + cfg.Heartbeat.Interval + cfg.Heartbeat.Timeout + cfg.Limits.OutputAge,
@@ -118,9 +118,10 @@ func (r *refusal) Unwrap() error { return r.cause }
 // Refusal is what the client is told.
 func (r *refusal) Refusal() (msg string, data []byte) {
 	data, _ = json.Marshal(struct {
-		Code  string `json:"code"`
-		Retry bool   `json:"retry,omitempty"`
-	}{r.cause.Code, r.cause.Code == auth.CodeUnavailable})
+		Code    string `json:"code"`
+		Message string `json:"message"` // version 2 clients are given the data alone
+		Retry   bool   `json:"retry,omitempty"`
+	}{r.cause.Code, r.cause.Message, r.cause.Code == auth.CodeUnavailable})
 	return r.cause.Message, data
 }
 
@@ -169,12 +170,13 @@ func newGateway(cfg *boot.Config, s *stores, v *auth.Verifier, log *slog.Logger)
 			OutputBytes:    int(l.OutputBytes), OutputItems: l.OutputMessages, OutputAge: l.OutputAge.Milliseconds(),
 		},
 		AskBackend:     asksBackend(cfg),
-		UpgradeTimeout: cfg.Timeouts.Upgrade,
-		Recovery:       cfg.Recovery.Enabled, Window: cfg.Recovery.Window,
+		UpgradeTimeout: cfg.Timeouts.Upgrade, VerdictTimeout: cfg.Timeouts.Verdict,
+		Recovery: cfg.Recovery.Enabled, Window: cfg.Recovery.Window,
 		Deflate: cfg.Compression.WebSocket, DeflateThreshold: int(cfg.Compression.Threshold),
 		Origins: cfg.CORS.Origins, HTTPHeaders: cfg.HTTPHeaders, ClientBundle: cfg.ClientBundle, Proxies: cfg.TrustedProxies,
 		MaxConnections: l.Connections, MaxPerIP: l.ConnectionsPerIP, HandshakeRate: l.HandshakeRate,
-		MaxRooms: l.Rooms, InboxRecords: l.ShardMessages, InboxBytes: int(l.ShardBytes),
+		MaxRooms: l.Rooms, MaxPendingAcks: l.PendingAcks, MaxHeaders: l.Headers,
+		PollingResponse: int(l.PollingResponse), InboxRecords: l.ShardMessages, InboxBytes: int(l.ShardBytes),
 	}
 	if h := &cfg.Heartbeat; h.Adaptive {
 		g.Session.PingFloor, g.Session.PingStep, g.Session.PingRounds = h.Floor.Milliseconds(), h.Step.Milliseconds(), h.Rounds
@@ -204,8 +206,8 @@ func endpoint(e *boot.Endpoint) gateway.Endpoint {
 // ws-api's verdict, else they decide alone and spare the hop.
 func asksBackend(cfg *boot.Config) bool {
 	for _, r := range cfg.Routes {
-		if r.Type == "connect" {
-			return r.Backend != ""
+		if r.Type == "connect" && r.Backend != "" {
+			return true
 		}
 	}
 	return false

@@ -192,6 +192,7 @@ func (sh *shard) disconnect(cl *client, d *message.Disconnect) {
 	if d.AllowReconnect {
 		c.session.End(why, sh.now, &sh.acts)
 	} else {
+		sh.forget(cl) // who is sent away has nothing to come back to
 		c.session.Kick(cl.sock, why, sh.now, &sh.acts)
 	}
 	sh.settle(c)

@@ -139,9 +139,13 @@ type refusal interface {
 	Refusal() (msg string, data []byte)
 }
 
-// refuse turns a client away with data {"code":…}, and "retry" where that helps.
+// refuse turns a client away with data {"code":…,"message":…}, and "retry" where
+// that helps. The message is in both places because version 2 clients are given
+// the data alone.
 func (sh *shard) refuse(cl *client, msg, code string, retry bool) {
 	data := append([]byte(`{"code":`), socketio.AppendString(nil, code)...)
+	data = append(data, `,"message":`...)
+	data = socketio.AppendString(data, msg)
 	if retry {
 		data = append(data, `,"retry":true`...)
 	}

@@ -70,6 +70,7 @@ type Config struct {
 	MaxPerIP        int
 	HandshakeRate   int // a second; 0: unlimited
 	MaxRooms        int // of one client; default 1000
+	MaxHeaders      int // lines of one request; default 100
 	MaxPendingAcks  int // of pushes, for each shard; default 65 536
 	InboxRecords    int // of one shard; default 65 536
 	InboxBytes      int // default 64 MiB
@@ -96,6 +97,7 @@ func (c Config) withDefaults() Config {
 	setInt(&c.Shards, runtime.GOMAXPROCS(0))
 	setInt(&c.DeflateThreshold, 1024)
 	setInt(&c.MaxRooms, 1000)
+	setInt(&c.MaxHeaders, 100)
 	setInt(&c.MaxPendingAcks, 65_536)
 	setInt(&c.InboxRecords, 65_536)
 	setInt(&c.InboxBytes, 64<<20)

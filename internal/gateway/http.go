@@ -30,6 +30,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	if tooManyHeaders(r, g.cfg.MaxHeaders) {
+		w.Header().Set("Connection", "close")
+		http.Error(w, "too many header lines", http.StatusRequestHeaderFieldsTooLarge)
+		return
+	}
 	if g.serveBundle(w, r, e) {
 		return
 	}
@@ -55,6 +60,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.post()
 	}
+}
+
+func tooManyHeaders(r *http.Request, limit int) bool {
+	n := 0
+	for _, lines := range r.Header {
+		n += len(lines)
+	}
+	return n > limit
 }
 
 // endpoint finds the endpoint whose path the request's begins with; a path without

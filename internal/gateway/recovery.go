@@ -375,11 +375,19 @@ func (sh *shard) lastSave(cl *client, why session.Reason) func(*op) {
 	if r == nil || r.back != nil || !cl.accepted {
 		return func(*op) {}
 	}
-	if why.Text == session.ClientDisconnect.Text || why.Text == session.ServerDisconnect.Text {
+	if why == session.ClientDisconnect {
 		return func(o *op) { o.forget = r.pid }
 	}
 	saved := r.saved(cl)
 	return func(o *op) { o.save, o.ttl = saved, sh.g.cfg.Window }
+}
+
+// forget drops the client's save: it cannot recover from here on.
+func (sh *shard) forget(cl *client) {
+	if cl.recover != nil {
+		sh.g.registrar.submit(op{forget: cl.recover.pid}, nil, nil)
+		cl.recover = nil
+	}
 }
 
 // offset is the tail of the next event to a client, "" without recovery.
