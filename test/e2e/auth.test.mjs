@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { connectEvent } from './harness/backend.mjs';
-import { holdfastBinary } from './harness/binary.mjs';
+import { holdfastBinary, plainEnvironment } from './harness/binary.mjs';
 import { ask, combinations, refusal } from './harness/clients.mjs';
 import { writeConfig } from './harness/config_file.mjs';
 import { holdfastOnly } from './harness/target.mjs';
@@ -70,7 +70,9 @@ describe('tokens', { ...holdfastOnly('it checks none') }, () => {
   it('`holdfast token` makes tokens that are taken', async () => {
     const config = writeConfig({ auth });
     try {
-      const made = execFileSync(holdfastBinary(), ['token', '--config', config.path, '--uid', 'bob', '--room', 'doc-*', '--ttl', '1h']);
+      const made = execFileSync(holdfastBinary(), ['token', '--config', config.path, '--uid', 'bob', '--room', 'doc-*', '--ttl', '1h'], {
+        env: plainEnvironment,
+      });
       const client = await world.connect({ auth: { token: made.toString().trim(), guid: 'doc-9' } });
       const { uid, rooms } = await world.api.getClient(client.id);
       assert.deepEqual([uid, rooms], ['bob', ['doc-9']]);

@@ -28,6 +28,8 @@ describe('errors', () => {
     assert.match(headers['content-type'], /^application\/json/);
   }
 
+  const assertGone = (session) => assertError(session.afterEnd(), 1);
+
   const ask = (query, options) => request(`${world.url}/socket.io/?${query}`, options);
   const polling = 'EIO=4&transport=polling';
 
@@ -130,9 +132,8 @@ describe('errors', () => {
         return answer.body === 'ok' ? null : answer;
       }, 'the second POST was never refused');
       assert.equal(second.status, 400);
-      await assertError(session.get(), 1);
+      await assertGone(session);
       await first;
-      session.agent.destroy();
     });
 
     for (const method of ['GET', 'POST']) {
@@ -184,16 +185,14 @@ describe('errors', () => {
         const session = await PollingSession.connect(world.url, { eio });
         const { status } = await session.postBody(body);
         if (onHoldfast) assert.equal(status, 400, `EIO${eio} ${JSON.stringify(body)}`);
-        if (onHoldfast || body !== '') await assertError(session.get(), 1);
-        session.agent.destroy();
+        if (onHoldfast || body !== '') await assertGone(session);
       }
     });
 
     it('EIO4: application/octet-stream is refused, and the session is gone', async () => {
       const session = await PollingSession.connect(world.url);
       assert.equal((await session.post(Buffer.from([0, 1, 255]))).status, 400);
-      await assertError(session.get(), 1);
-      session.agent.destroy();
+      await assertGone(session);
     });
 
     it('an event before the CONNECT: POST ok, then the end', async () => {

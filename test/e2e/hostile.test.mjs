@@ -9,7 +9,7 @@ import { holdfastOnly } from './harness/target.mjs';
 import { everythingToBackend, useWorld } from './harness/world.mjs';
 
 describe('bad input', () => {
-  const world = useWorld({ routes: everythingToBackend, limits: { max_payload: '100kB' } });
+  const world = useWorld({ routes: everythingToBackend, limits: { max_payload: '100KB' } });
   let bystanders;
 
   before(async () => {
@@ -84,17 +84,13 @@ describe('bad input', () => {
   it('by polling: a bad packet ends the session', async () => {
     const session = await PollingSession.connect(world.url);
     await session.post('42{}');
-    const first = await session.get();
-    if (first.status === 200) assert.match(first.body, /^(6\x1e)?1$/);
-    assert.equal((await session.get()).status, 400);
-    session.agent.destroy();
+    assert.equal((await session.afterEnd()).status, 400);
   });
 
   it('a hundred thousand empty packets in one body', async () => {
     const session = await PollingSession.connect(world.url);
     await session.postBody('\x1e'.repeat(90_000));
-    assert.equal((await session.get()).status, 400);
-    session.agent.destroy();
+    assert.equal((await session.afterEnd()).status, 400);
   });
 
   describe('frames that break RFC 6455', () => {
@@ -150,7 +146,7 @@ describe('bad input', () => {
 });
 
 describe('a message over the limit from a stock client', () => {
-  const world = useWorld({ routes: everythingToBackend, limits: { max_payload: '100kB' } });
+  const world = useWorld({ routes: everythingToBackend, limits: { max_payload: '100KB' } });
 
   for (const { name, ...spec } of combinations) {
     it(`${name}: that asks for an ack gets an error, and the session goes on`, { ...holdfastOnly('it closes the session') }, async () => {

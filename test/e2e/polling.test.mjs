@@ -50,9 +50,9 @@ describe('polling', () => {
   it('a client that closes gets its waiting poll answered, and the session is gone', async () => {
     for (const eio of [3, 4]) {
       const session = await PollingSession.connect(world.url, { eio });
-      const waiting = session.get();
+      const waiting = await session.waitingGet();
       assert.equal((await session.post('1')).body, 'ok');
-      assert.equal((await waiting).body, eio === 3 ? '1:6' : '6');
+      assert.equal((await waiting.answer).body, eio === 3 ? '1:6' : '6');
       const after = await session.get();
       assert.deepEqual([after.status, JSON.parse(after.body).code], [400, 1]);
       session.agent.destroy();
@@ -61,9 +61,9 @@ describe('polling', () => {
 
   it('a server close answers the waiting poll with 1', async () => {
     const session = await PollingSession.connect(world.url);
-    const waiting = session.get();
+    const waiting = await session.waitingGet();
     await world.api.disconnect({ client: session.id }, { allowReconnect: true });
-    assert.match((await waiting).body, /^(6\x1e)?1$/); // Node puts a noop before it
+    assert.match((await waiting.answer).body, /^(6\x1e)?1$/); // Node puts a noop before it
     assert.equal((await session.get()).status, 400);
     session.agent.destroy();
   });
@@ -84,7 +84,9 @@ describe('polling', () => {
     const session = await PollingSession.connect(quick.url);
     assert.deepEqual([session.handshake.pingInterval, session.handshake.pingTimeout], [300, 300]);
     assert.equal((await session.get()).body, '2');
-    await eventually(async () => (await session.get()).status === 400, 'the silent session still lives');
+    // A poll would be a sign of life: the API tells without one.
+    await eventually(async () => (await quick.api.countClients({ all: true })).clients === 0, 'the silent session still lives');
+    assert.equal((await session.get()).status, 400);
     session.agent.destroy();
   });
 });

@@ -197,12 +197,12 @@ describe('push', () => {
     }
   });
 
-  it('plain JSON works without any special header', async () => {
+  it('plain JSON works the way curl -d sends it', async () => {
     const room = world.room();
     const got = inboxOf(await join({}, { guid: room }), 'hello');
     const response = await fetch(`${world.gateway.api}/holdfast.v1.PushService/Push`, {
       method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
+      headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
       body: JSON.stringify({ targets: [{ room }], event: 'hello', payload: { json: '[1]' } }),
     });
     assert.equal(response.status, 200);

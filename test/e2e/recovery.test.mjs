@@ -197,11 +197,12 @@ describe('recovery', () => {
   it('what was sent to the client alone is recovered as well', { ...holdfastOnly('it forgets what goes to one client') }, async () => {
     script(world.room());
     const client = await world.connect({});
+    const { id } = client; // it has none while it is away
     const got = inboxOf(client, 'n');
-    await world.api.push({ client: client.id }, 'n', ['first']);
+    await world.api.push({ client: id }, 'n', ['first']);
     await got.next();
     await breakConnection(client, 'connection cut');
-    await world.api.push({ client: client.id }, 'n', ['missed']);
+    await world.api.push({ client: id }, 'n', ['missed']);
     await comeBack(client);
     assert.equal(client.recovered, true);
     assert.equal((await got.next())[0], 'missed');

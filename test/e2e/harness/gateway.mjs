@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { holdfastBinary } from './binary.mjs';
+import { holdfastBinary, plainEnvironment } from './binary.mjs';
 import { writeConfig } from './config_file.mjs';
 import { onHoldfast } from './target.mjs';
 import { within } from './wait.mjs';
@@ -24,7 +24,7 @@ export async function startGateway(config) {
   const [command, args] = onHoldfast
     ? [holdfastBinary(), ['dev', ...flags]]
     : [process.execPath, [join(here, 'reference_server.mjs'), ...flags]];
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: plainEnvironment });
   let output = '';
   const exited = once(child, 'exit').then(([code, signal]) => ({ code, signal }));
   const onExit = () => child.kill('SIGKILL');

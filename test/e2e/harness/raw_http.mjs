@@ -171,6 +171,21 @@ export class PollingSession {
     }
   }
 
+  /** A GET that is waiting at the server, as far as one can tell: nothing says that it has arrived. */
+  async waitingGet() {
+    const answer = this.get();
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    return { answer };
+  }
+
+  /** The answer to a poll after the session's end: one before it may still bring the close packet. */
+  async afterEnd() {
+    const last = await this.get();
+    const answer = /^((1:6)?1:1|(6\x1e)?1)$/.test(last.body) ? await this.get() : last;
+    this.agent.destroy();
+    return answer;
+  }
+
   /** Ends the session and frees its connections. */
   async close() {
     await this.post('1').catch(() => {});

@@ -25,8 +25,8 @@ function milliseconds(text, otherwise) {
 
 function bytes(text, otherwise) {
   if (!text) return otherwise;
-  const [, number, unit] = /^(\d+)([kM]?)B?$/.exec(String(text));
-  return number * { '': 1, k: 1000, M: 1_000_000 }[unit];
+  const [, number, unit] = /^(\d+)([KM]?)B?$/.exec(String(text));
+  return number * { '': 1, K: 1000, M: 1_000_000 }[unit];
 }
 
 const engineOptions = {
