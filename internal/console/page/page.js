@@ -78,7 +78,10 @@ socket.on('connect', () => {
   online();
   if (before) pushes.say(...(socket.recovered ? ['Back', 'Recovered: nothing was missed.'] : ['Back', 'Too much time has passed to recover; the others send the comments.']));
   before = true;
-  if (!socket.recovered || !people.me) people.alone(socket.id);
+  if (!socket.recovered || !people.me) {
+    follow.leave(people.me); // who I was presents no longer
+    people.alone(socket.id);
+  }
   hello({ ask: true });
   comments.sendAgain();
 });
