@@ -14,11 +14,12 @@
 //	state     input                              next      what happens
 //	Open      any packet in its place            Open      actions; the peer counts as alive
 //	Open      1 from the client                  Closed    Leave for each client, Ended; a waiting poll gets a noop
-//	Open      a packet out of place, garbage,    Closing   Leave for each client
-//	          two polls or two posts at once
+//	Open      a Socket.IO packet out of place    Closing   Leave for each client
 //	Open      End by the shard                   Closing   the same, with the shard's reason
 //	Open      the peer does not take its output  Closing   the same, "slow consumer"; what waits is let go
-//	Open      no sign of life in time            Closing   the same, "ping timeout"; Closed when no poll waits
+//	Open      garbage, an Engine.IO packet out   Closing   the same; Closed with Ended when no poll waits
+//	          of place, two polls or posts at
+//	          once, no sign of life in time
 //	Open      the transport is lost              Closed    Leave for each client, Ended; what waits is let go
 //	Closing   the waiting or the next poll       Closed    it gets what is queued and a close packet; Ended
 //	Closing   30 s without a poll, or Lost       Closed    Ended

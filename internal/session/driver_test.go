@@ -189,6 +189,9 @@ func (d *driver) act(line string) []string {
 		d.s.AbandonPost()
 	case "oversize":
 		return []string{fmt.Sprint("~ kept ", d.s.Oversize([]byte(rest), d.now))}
+	case "oversize-post": // size, head
+		size, _ := strconv.ParseInt(arg(), 10, 64)
+		return []string{fmt.Sprint("~ kept ", d.s.OversizePost([]byte(rest), size, d.now))}
 	case "begin-probe":
 		return []string{fmt.Sprint("~ ", d.s.BeginProbe())}
 	case "probe":

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 
 	"holdfast/engineio"
@@ -36,6 +37,8 @@ func (s *Session) feed(p engineio.Packet, err error, now int64, acts *Actions) e
 		err = s.engine(p, now, acts)
 	}
 	switch {
+	case errors.Is(err, errUnknownFrame):
+		s.fail(TransportError, now, acts)
 	case err != nil:
 		s.End(reasonOf(err), now, acts)
 	case s.slow && s.state == Open:

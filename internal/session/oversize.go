@@ -18,8 +18,7 @@ import (
 //
 //	42/chat,17["file",…      →      43/chat,17[{"error":{"code":"INVALID_ARGUMENT","message":"…"}}]
 //
-// On polling it holds for Engine.IO 4, whose clients put a packet that is larger
-// than the handshake allows into a body of its own.
+// See [Session.OversizePost] for polling.
 func (s *Session) Oversize(head []byte, now int64) bool {
 	namespace, id, ok := cutHead(head)
 	if !ok || s.state != Open || s.cfg.Raw || s.msgpack || s.pending != nil {
@@ -32,6 +31,27 @@ func (s *Session) Oversize(head []byte, now int64) bool {
 	s.beat.alive(s, now)
 	text := fmt.Sprintf(`[{"error":{"code":"INVALID_ARGUMENT","message":"the message is larger than %d bytes"}}]`, s.cfg.MaxPayload)
 	return s.SendAck(c, id, &message.Payload{JSON: []byte(text)}, now) == nil
+}
+
+// OversizePost is Oversize for a post that was announced by [Session.BeginPost]:
+// head is the beginning of a text body of size bytes. Clients of Engine.IO 4 put a
+// packet that is larger than the handshake allows into a body of its own; one of
+// Engine.IO 3 has to be a single packet by its own count, or what follows it would
+// be lost. The post is done with on true, and the caller answers "ok".
+func (s *Session) OversizePost(head []byte, size, now int64) bool {
+	if s.hello.Version == 3 {
+		count, packet, _ := bytes.Cut(head, []byte(":"))
+		n, err := strconv.ParseInt(string(count), 10, 64)
+		if err != nil || size != int64(len(count))+1+n {
+			return false
+		}
+		head = packet
+	}
+	if !s.Oversize(head, now) {
+		return false
+	}
+	s.posting = false
+	return true
 }
 
 // cutHead reads what stands before the data of an event with an ack ID.

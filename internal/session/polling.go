@@ -87,7 +87,7 @@ func (s *Session) BeginPost(now int64, acts *Actions) Answer {
 	case s.transport != Polling:
 		return Refused
 	case s.posting:
-		s.End(TransportError, now, acts)
+		s.fail(TransportError, now, acts)
 		return Conflict
 	}
 	s.posting = true
@@ -112,7 +112,7 @@ func (s *Session) Post(body []byte, octets bool, now int64, acts *Actions) error
 		return bad
 	})
 	if err != nil && bad == nil {
-		s.End(reasonOf(err), now, acts)
+		s.fail(reasonOf(err), now, acts)
 		return err
 	}
 	// A packet out of place ends the session, but the post itself was readable: the

@@ -49,8 +49,6 @@ var (
 func reasonOf(err error) Reason {
 	var bad *socketio.Error
 	switch {
-	case errors.Is(err, errUnknownFrame):
-		return TransportError
 	case errors.Is(err, errManyClients), errors.Is(err, errManyEarly):
 		return LimitExceeded
 	case errors.As(err, &bad) && bad.Kind == socketio.OverLimit, errors.Is(err, engineio.ErrTooMany):

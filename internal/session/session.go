@@ -228,11 +228,7 @@ func (s *Session) Tick(now int64, acts *Actions) {
 	case s.pending != nil && now >= s.pending.until:
 		s.End(ParseError, now, acts)
 	case !s.beat.tick(s, now):
-		if s.transport == Polling && !s.waiting {
-			s.Lost(PingTimeout, acts) // nobody is there to be told
-			return
-		}
-		s.End(PingTimeout, now, acts)
+		s.fail(PingTimeout, now, acts)
 	case queued && now >= oldest+s.cfg.OutputAge:
 		s.endSlow(now, acts)
 	}
@@ -253,6 +249,16 @@ func (s *Session) End(why Reason, now int64, acts *Actions) {
 	}
 	s.out.push(item{out: packetClose, at: now})
 	s.closeBy = now + closingTime
+}
+
+// fail ends a session whose transport is broken: who has a poll waiting is told, a
+// later one finds the session unknown, as with a stock server.
+func (s *Session) fail(why Reason, now int64, acts *Actions) {
+	if s.transport == Polling && !s.waiting {
+		s.Lost(why, acts)
+		return
+	}
+	s.End(why, now, acts)
 }
 
 // Lost says that the transport is gone: the socket was closed, a poll or a post

@@ -86,7 +86,29 @@ func TestStates(t *testing.T) {
 				! leave / connected "transport error"
 				= 1:1
 				! ended "transport error" 1002
-			finish 5:42["a"]`},
+			finish 7:42["a"]`},
+		{"open: two posts at once, no poll waits", Config{}, poll4, inPoll4 + `
+			begin
+			begin
+				~ conflict
+				! leave / connected "transport error"
+				! ended "transport error" 1002
+			get
+				~ unknown`},
+		{"open: a ping in the wrong direction by polling", Config{}, poll4, inPoll4 + `
+			post 2
+				! leave / connected "transport error"
+				! ended "transport error" 1002
+			get
+				~ unknown`},
+		{"open: garbage by polling, no poll waits", Config{}, poll4, inPoll4 + `
+			post 42["e"]␞abc
+				~ read packet 1 of payload: engineio: unknown packet type
+				! event / "e" []
+				! leave / connected "parse error"
+				! ended "parse error" 1002
+			get
+				~ unknown`},
 		{"open: a post over the limit does no harm", Config{}, poll4, inPoll4 + `
 			begin
 			abandon
@@ -264,6 +286,28 @@ func TestStates(t *testing.T) {
 				~ kept false
 			oversize 42
 				~ kept false`},
+		{"v3: a post over the limit that asks for an ack", Config{MaxPayload: 20}, poll3, `
+				! connect /
+			accept / S
+			get
+				= 94:` + strings.Replace(openPoll, "1000000", "20", 1) + `2:40
+			begin
+			oversize-post 105 100:421["
+				~ kept false
+			oversize-post 104 100:421["
+				~ kept true
+			get
+				= 90:431[{"error":{"code":"INVALID_ARGUMENT","message":"the message is larger than 20 bytes"}}]
+			post 7:42["e"]
+				! event / "e" []`},
+		{"v4: a post over the limit that asks for an ack", Config{}, poll4, inPoll4 + `
+			begin
+			oversize-post 2000000 42["
+				~ kept false
+			oversize-post 2000000 421["
+				~ kept true
+			post 42["e"]
+				! event / "e" []`},
 		{"volatile", Config{}, ws4, in4 + `
 			volatile / - e [1]
 				< 42["e",1]
