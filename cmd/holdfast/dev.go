@@ -125,6 +125,11 @@ func (c *devCommand) Run(w *world) error {
 			{Name: "ws-api", Run: func(ctx context.Context, ready func()) error { ready(); return backends.Run(ctx) }},
 			boot.HTTPService("api_listen", apiListener, apiHTTP, time.Second),
 			boot.HTTPService("listen", listener, clientHTTP, time.Second),
+			{Name: "memory", Run: func(ctx context.Context, ready func()) error {
+				ready()
+				boot.KeepSmall(ctx, node.Stats.Handshakes.Load)
+				return nil
+			}},
 			gatewayService(node, ready, cfg, log, banner),
 		},
 		StopWithin: cfg.Drain.Timeout, Signals: signals, Log: log,
