@@ -210,6 +210,31 @@ func TestStates(t *testing.T) {
 			> 42/a,["late"]
 				~ a packet for a namespace that the session is not in
 				! ended "parse error" 1002`},
+		{"what a kick lets go ends with the next CONNECT", Config{}, ws4, in4 + `
+			kick /
+				! leave / connected "server namespace disconnect"
+				< 41
+			> 40
+				! connect /
+			accept / c2
+				< 40{"sid":"c2"}
+			accept / c3
+			refuse / no
+			> 41
+				! leave / connected "client namespace disconnect"
+			kick /
+			> 42["e"]
+				~ a packet for a namespace that the session is not in
+				! ended "parse error" 1002`},
+		{"raw: a kick comes after what came early", Config{Raw: true}, ws4, `
+				! connect /
+				< ` + openWS + `
+			> 4one
+			accept / c1
+			kick /
+				! event / "" ["one"]
+				! leave / connected "server namespace disconnect"
+				! ended "server namespace disconnect" 1000`},
 		{"text between attachments", Config{}, ws4, in4 + `
 			> 451-["f",{"_placeholder":true,"num":0}]
 			> 42["e"]
