@@ -12,7 +12,7 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-// --- The target ----------------------------------------------------------------
+// --- The target ---
 
 // It stands in the address, #room/doc-1, or with a namespace #room/doc-1?/chat.
 let target = { kind: 'all', name: '', namespace: '/' };
@@ -53,7 +53,7 @@ $('target').addEventListener('submit', (event) => {
   choose($('kind').value, $('who').value, $('namespace').value || '/');
 });
 
-// --- What is known of it ---------------------------------------------------------
+// --- What is known of it ---
 
 let pages = 1;
 let timer = 0;
@@ -151,7 +151,7 @@ $('more').addEventListener('click', () => {
 });
 document.addEventListener('visibilitychange', () => document.hidden || look());
 
-// --- What can be done to it ---------------------------------------------------------
+// --- What can be done to it ---
 
 async function act(method, request) {
   const began = performance.now();

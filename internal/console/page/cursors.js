@@ -13,6 +13,7 @@ export class Cursors {
   #shown = new Map(); // id → {element, timer, place}
   #next = null;
   #waiting = false;
+  #rest = 0;
 
   /** send: takes a place and returns the name of the transport. */
   constructor(document, people, send) {
@@ -41,8 +42,11 @@ export class Cursors {
     this.#next = place;
     if (this.#waiting) return;
     this.#waiting = true;
-    const transport = this.#send(this.#next);
+    const transport = this.#send(place);
     this.#next = null;
+    // What is volatile may get lost, so a pointer that has come to rest says so again.
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => this.#send(place), 500);
     setTimeout(() => {
       this.#waiting = false;
       if (this.#next) this.#report(this.#next);

@@ -44,7 +44,7 @@ const follow = new Follow(
   people,
 );
 
-// --- My name ---------------------------------------------------------------------
+// --- My name ---
 
 const nameBox = $('name');
 nameBox.value = sessionStorage.getItem('holdfast:name') ?? `Guest ${100 + Math.floor(Math.random() * 900)}`;
@@ -60,7 +60,7 @@ function hello(more) {
   socket.emit('page:hello', { id: people.me, name: nameBox.value, ...more });
 }
 
-// --- The connection --------------------------------------------------------------
+// --- The connection ---
 
 function state(kind, text) {
   $('state').dataset.state = kind;
@@ -94,7 +94,7 @@ socket.on('connect_error', (error) => state('off', `Not connected: ${error.messa
 $('drop').addEventListener('click', () => socket.drop());
 $('come-back').addEventListener('click', () => socket.connect());
 
-// --- What comes ------------------------------------------------------------------
+// --- What comes ---
 
 const unanswered = new Set(); // newcomers who have asked
 
@@ -151,7 +151,7 @@ addEventListener('pagehide', () => {
 });
 addEventListener('pageshow', ({ persisted }) => persisted && sessionStorage.removeItem(noteKey));
 
-// --- Texts that depend on the room ---------------------------------------------------
+// --- Texts that depend on the room ---
 
 const quoted = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 const word = (text) => (/^[\w.-]+$/.test(text) ? text : quoted(text));
