@@ -43,10 +43,10 @@ var house = []room{
 
 	// What nodes and ws-api meet through. Each side declares the interfaces that it
 	// needs; none of these knows who uses it.
-	{folder: "internal/registry", may: []string{"internal/message"}},
-	{folder: "internal/roomlog", may: []string{"internal/message"}},
-	{folder: "internal/bus", may: []string{"internal/message"}},
-	{folder: "internal/node", may: []string{"internal/message", "github.com/google/uuid"}},
+	{folder: "internal/registry", may: []string{"internal/message", redis}},
+	{folder: "internal/roomlog", may: []string{"internal/message", redis}},
+	{folder: "internal/bus", may: []string{"internal/message", redis}},
+	{folder: "internal/node", may: []string{"internal/message", "github.com/google/uuid", redis}},
 	{folder: "internal/auth", may: []string{
 		"internal/message", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset",
 	}},
@@ -63,7 +63,7 @@ var house = []room{
 
 	// The process around them, and the one place where everything meets.
 	{folder: "internal/boot", may: []string{"github.com/goccy/go-yaml", prometheus}},
-	{folder: "internal/loadgen", may: []string{"wsframe", "engineio", "socketio"}},
+	{folder: "internal/loadgen", may: []string{"wsframe", "engineio", "socketio", "internal/netpoll", "golang.org/x/sys"}},
 	{folder: "internal/testnet", may: []string{"wsframe", "engineio", "socketio", "internal/message"}},
 	{folder: "cmd/holdfast", may: []string{
 		"internal/gateway", "internal/api", "internal/console",
@@ -73,12 +73,18 @@ var house = []room{
 		"proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect",
 		"github.com/alecthomas/kong", connectRPC, protobuf, prometheus,
 	}},
+
+	// A backend as a user would write it: it knows the contract and nothing else.
+	{folder: "examples/chat-go", may: []string{
+		"proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect", connectRPC,
+	}},
 }
 
 const (
 	protobuf   = "google.golang.org/protobuf"
 	connectRPC = "connectrpc.com/connect"
 	prometheus = "github.com/prometheus/client_golang"
+	redis      = "github.com/redis/rueidis"
 )
 
 // forTests is what every test may import beside what it tests.
