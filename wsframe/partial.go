@@ -62,6 +62,9 @@ func (r *Reader) resume(o *ReaderOptions, b []byte, emit EmitFunc) (int, error) 
 		MaskBytes(p.frame.Mask, int((p.frame.Length-p.left)&3), b)
 	}
 	p.left -= uint64(len(b))
+	if p.skipping {
+		return len(b), r.skip(b, emit)
+	}
 	if p.frame.Opcode.Control() {
 		p.control = append(p.control, b...)
 	} else if err := p.take(o, b, p.frame.Fin); err != nil {

@@ -25,6 +25,13 @@ type ReaderOptions struct {
 	// Deflate says that permessage-deflate was negotiated for this connection, so
 	// that RSV1 is allowed.
 	Deflate bool
+
+	// TellOversized gives a text message beyond MaxMessage a chance, if it comes in
+	// one frame without compression and is not absurdly large (oversizedLimit): emit
+	// is called with [Oversized] and the message's beginning, up to OversizedHead
+	// bytes. When it returns nil the rest is skipped and the connection goes on; its
+	// error ends the Reader as ever.
+	TellOversized bool
 }
 
 func (o *ReaderOptions) limit() uint64 {
@@ -70,6 +77,9 @@ type partial struct {
 	deflated bool
 	data     []byte // what has come of its payload, unmasked
 	valid    int    // data[:valid] is UTF-8; used for text that is not deflated
+
+	skipping bool // the frame is beyond the limit; data is its beginning until emit was told
+	told     bool
 
 	ended bool
 	err   error // why it ended; nil after a close frame
@@ -148,7 +158,11 @@ func (r *Reader) step(o *ReaderOptions, b []byte, emit EmitFunc) (int, error) {
 // else nothing but a note. It returns how many bytes of b that took.
 func (r *Reader) start(o *ReaderOptions, h *Header, b []byte, emit EmitFunc) (int, error) {
 	if err := r.check(o, h); err != nil {
-		return 0, err
+		if !r.mayTell(o, h, err) {
+			return 0, err
+		}
+		r.beginSkipping(h)
+		return 0, nil
 	}
 	if h.Length > uint64(len(b)) {
 		r.begin(h)
