@@ -40,7 +40,22 @@ func newEndpoint(cfg *Config, e *Endpoint) *endpoint {
 	}
 	ep.session.Raw = e.Raw
 	ep.session.Namespace = ep.namespace
+	ep.session.Packet.Intern = ep.intern
 	return ep
+}
+
+// intern makes the string of a namespace as a packet has it: without an allocation
+// for one that is known.
+func (e *endpoint) intern(b []byte) string {
+	if ns, ok := e.exact[string(b)]; ok {
+		return ns
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ns, ok := e.dynamic[string(b)]; ok {
+		return ns
+	}
+	return string(b)
 }
 
 // namespace tells whether a namespace exists here and returns one copy of its name.

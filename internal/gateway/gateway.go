@@ -126,8 +126,16 @@ type Gateway struct {
 
 	draining atomic.Bool
 	detach   func()
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
+
+	ctx    context.Context // of what the shards have looked up; ends when they have stopped
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // lookups
+
+	writing  sync.WaitGroup // the registrar
+	lastOps  chan struct{}  // closed: no op comes any more
+	stopOnce sync.Once
+	stopOps  context.CancelFunc
+	claims   claims
 }
 
 // Stats counts what happened on a node since it started. All fields may be read
@@ -154,11 +162,12 @@ func New(cfg Config) (*Gateway, error) {
 	case cfg.Registry == nil || cfg.Log == nil || cfg.Bus == nil || cfg.Auth == nil || cfg.IDs == nil:
 		return nil, errors.New("gateway: Registry, Log, Bus, Auth and IDs are needed")
 	}
-	g := &Gateway{cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now()}
+	g := &Gateway{cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now(), lastOps: make(chan struct{})}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.registrar = newRegistrar(cfg.Node, cfg.Registry, cfg.Log, g.cfg.Logger)
 	g.admission.init(&g.cfg)
 	for i := range g.readers {
-		g.readers[i] = wsframe.ReaderOptions{MaxMessage: g.cfg.Session.MaxPayload, Deflate: i == 1}
+		g.readers[i] = wsframe.ReaderOptions{MaxMessage: g.cfg.Session.MaxPayload, Deflate: i == 1, TellOversized: true}
 	}
 	for i := range g.cfg.Endpoints {
 		g.endpoints = append(g.endpoints, newEndpoint(&g.cfg, &g.cfg.Endpoints[i]))
@@ -169,6 +178,7 @@ func New(cfg Config) (*Gateway, error) {
 			for _, other := range g.shards {
 				_ = other.engine.Close()
 			}
+			g.cancel()
 			return nil, err
 		}
 		g.shards = append(g.shards, sh)
@@ -179,8 +189,8 @@ func New(cfg Config) (*Gateway, error) {
 // Start begins to serve: the shards run and the node hears its inbox.
 func (g *Gateway) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	g.cancel = cancel
-	g.wg.Go(func() { g.registrar.run(ctx) })
+	g.stopOps = cancel
+	g.writing.Go(func() { g.registrar.run(ctx, g.lastOps) })
 	for _, sh := range g.shards {
 		go sh.run()
 	}
@@ -194,10 +204,12 @@ func (g *Gateway) Drain(ctx context.Context, rate int) {
 	const tick = 20 * time.Millisecond
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	each := max(1, rate*int(tick)/int(time.Second)/len(g.shards))
-	for g.Stats.Sessions.Load() > 0 {
-		for _, sh := range g.shards {
-			sh.inbox.post(func() { sh.endSome(each, session.ShuttingDown) })
+	due := 0.0 // sessions
+	for turn := 0; g.Stats.Sessions.Load() > 0; turn++ {
+		due += float64(max(rate, 1)) * tick.Seconds()
+		if n := int(due); n > 0 {
+			due -= float64(n)
+			g.endSome(turn, len(g.shards), n)
 		}
 		select {
 		case <-ticker.C:
@@ -207,25 +219,43 @@ func (g *Gateway) Drain(ctx context.Context, rate int) {
 	}
 }
 
+// endSome has a shard end n sessions, and the next ones what it is short of.
+func (g *Gateway) endSome(turn, shards, n int) {
+	sh := g.shards[turn%len(g.shards)]
+	sh.inbox.post(func() {
+		if left := sh.endSome(n, session.ShuttingDown); left > 0 && shards > 1 {
+			g.endSome(turn+1, shards-1, left)
+		}
+	})
+}
+
 // Close ends every session and stops all goroutines. ctx bounds how long it waits
-// for the registry to hear of it.
+// for the registry to hear of it: what that has not heard by then is left to the
+// node's lease, and Close returns ctx's error. A gateway that was not started only
+// gives up what it holds.
 func (g *Gateway) Close(ctx context.Context) error {
 	g.draining.Store(true)
-	if g.detach != nil {
-		g.detach()
+	defer g.cancel()
+	if g.detach == nil {
+		for _, sh := range g.shards {
+			_ = sh.engine.Close()
+		}
+		return nil
 	}
+	g.detach()
 	for _, sh := range g.shards {
-		if !sh.inbox.post(func() { sh.endSome(int(g.Stats.Sessions.Load())+1, session.ShuttingDown); sh.stopping = true }) {
-			continue
-		}
-		select {
-		case <-sh.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		sh.inbox.post(func() { sh.stopping = true })
+		<-sh.done // a shard never waits for anything
 	}
 	g.cancel()
 	g.wg.Wait()
+	g.stopOnce.Do(func() { close(g.lastOps) })
+	release := context.AfterFunc(ctx, g.stopOps)
+	g.writing.Wait()
+	g.stopOps()
+	if !release() {
+		return ctx.Err()
+	}
 	return nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -36,10 +34,13 @@ func (h *request) openPolling() {
 		if c.session.Poll(sh.now, &sh.acts) == session.Reply {
 			body, binary := c.session.AppendPayload(nil, sh.g.cfg.PollingResponse, &sh.acts)
 			answer <- httpAnswer{ok: true, body: body, binary: binary}
+		} else {
+			answer <- httpAnswer{code: engineio.BadRequest} // the session ended as it began
 		}
 		sh.settle(c)
 	})
 	if !posted {
+		h.g.admission.leave(c.from.perIP)
 		h.busy("this node is going away; try again")
 		return
 	}
@@ -84,145 +85,19 @@ func (h *request) poll() {
 		h.fail(engineio.UnknownSession, "")
 	case <-h.r.Context().Done():
 		sh.inbox.post(func() {
-			if c := sh.find(h.q.sid); c != nil && c.poll == answer {
+			c := sh.find(h.q.sid)
+			// An answer that has left for a client that was gone is lost, and the session
+			// with it.
+			if c == nil || c.poll != answer && len(answer) == 0 || c.session.Transport() != session.Polling {
+				return
+			}
+			if c.poll == answer {
 				c.poll = nil
-				c.session.Lost(session.TransportError, &sh.acts)
-				sh.settle(c)
 			}
+			c.session.Lost(session.TransportError, &sh.acts)
+			sh.settle(c)
 		})
 	}
-}
-
-// post takes what a client sends by polling.
-func (h *request) post() {
-	sh := h.g.shardOf(h.q.sid)
-	answer := make(chan httpAnswer, 1)
-	posted := sh.inbox.post(func() { answer <- sh.beginPost(h) })
-	if !posted {
-		h.fail(engineio.UnknownSession, "")
-		return
-	}
-	var a httpAnswer
-	select {
-	case a = <-answer:
-	case <-sh.done:
-		h.fail(engineio.UnknownSession, "")
-		return
-	}
-	if !a.ok {
-		h.send(a)
-		return
-	}
-	octets := mediaType(h.r) == "application/octet-stream"
-	body, tooLarge, err := h.readBody()
-	switch {
-	case tooLarge:
-		sh.inbox.post(func() {
-			if c := sh.find(h.q.sid); c != nil {
-				c.session.AbandonPost()
-			}
-		})
-		h.w.Header().Set("Connection", "close")
-		h.w.WriteHeader(http.StatusRequestEntityTooLarge)
-		return
-	case err != nil:
-		sh.inbox.post(func() {
-			if c := sh.find(h.q.sid); c != nil {
-				c.session.Lost(session.TransportError, &sh.acts)
-				sh.settle(c)
-			}
-		})
-		h.fail(engineio.BadRequest, "")
-		return
-	}
-	sh.inbox.post(func() { sh.finishPost(h, body, octets, answer) })
-	select {
-	case a = <-answer:
-	case <-sh.done:
-		a = httpAnswer{code: engineio.UnknownSession}
-	}
-	if !a.ok {
-		h.send(a)
-		return
-	}
-	h.w.Header().Set("Content-Type", "text/html")
-	h.w.Header().Set("Cache-Control", "no-store")
-	h.w.Header().Set("Content-Length", "2")
-	_, _ = io.WriteString(h.w, "ok")
-}
-
-func (sh *shard) beginPost(h *request) httpAnswer {
-	c := sh.find(h.q.sid)
-	if c == nil {
-		return httpAnswer{code: engineio.UnknownSession}
-	}
-	if h.r.Method != http.MethodPost {
-		return httpAnswer{status: http.StatusInternalServerError}
-	}
-	defer sh.settle(c)
-	switch c.session.BeginPost(sh.now, &sh.acts) {
-	case session.Reply:
-		return httpAnswer{ok: true}
-	case session.Refused:
-		return httpAnswer{code: engineio.BadRequest}
-	case session.Conflict:
-		return httpAnswer{status: http.StatusBadRequest}
-	}
-	return httpAnswer{code: engineio.UnknownSession}
-}
-
-func (sh *shard) finishPost(h *request, body []byte, octets bool, answer chan httpAnswer) {
-	c := sh.find(h.q.sid)
-	if c == nil {
-		answer <- httpAnswer{code: engineio.UnknownSession}
-		return
-	}
-	err := c.session.Post(body, octets, sh.now, &sh.acts)
-	if err != nil {
-		sh.malformed(c, err)
-		answer <- httpAnswer{code: engineio.BadRequest}
-		sh.settle(c)
-		return
-	}
-	sh.settle(c)
-	if c.paused && !c.dropped {
-		// The bus is full: the client may post again when what it has posted is there.
-		c.post = answer
-		return
-	}
-	answer <- httpAnswer{ok: true}
-}
-
-// readBody reads a post up to the limit. A JSONP post is a form of which the
-// payload is one field, so there the limit holds for the decoded payload.
-func (h *request) readBody() (body []byte, tooLarge bool, err error) {
-	limit := h.e.session.MaxPayload
-	raw := limit
-	if h.q.jsonp {
-		raw = 3*limit + 2
-	}
-	if h.r.ContentLength > raw {
-		return nil, true, nil
-	}
-	body, err = io.ReadAll(io.LimitReader(h.r.Body, raw+1))
-	switch {
-	case err != nil:
-		return nil, false, err
-	case int64(len(body)) > raw:
-		return nil, true, nil
-	case !h.q.jsonp:
-		return body, false, nil
-	}
-	body, err = engineio.ParseJSONPForm(body)
-	return body, int64(len(body)) > limit, err
-}
-
-func mediaType(r *http.Request) string {
-	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		return ""
-	}
-	return t
 }
 
 // send writes the answer to a poll.

@@ -45,6 +45,10 @@ func (s *socket) OnData(b []byte) {
 	if s.closed {
 		return
 	}
+	if !s.probe {
+		// Bytes count before they make a packet: a large message on a slow line is no silence.
+		s.conn.session.Alive(s.sh.now)
+	}
 	opts := &s.sh.g.readers[0]
 	if s.deflate {
 		opts = &s.sh.g.readers[1]
@@ -96,6 +100,13 @@ func (s *socket) frame(op wsframe.Opcode, payload []byte) error {
 		return s.probeFrame(op, payload)
 	}
 	c, sh := s.conn, s.sh
+	if op == wsframe.Oversized {
+		if !c.session.Oversize(payload, sh.now) {
+			return &wsframe.Error{Code: wsframe.MessageTooBig, Reason: "message is too big"}
+		}
+		sh.settle(c)
+		return nil
+	}
 	var err error
 	if op == wsframe.Text {
 		err = c.session.Text(payload, sh.now, &sh.acts)

@@ -1,0 +1,193 @@
+package gateway
+
+import (
+	"io"
+	"mime"
+	"net/http"
+
+	"holdfast/engineio"
+	"holdfast/internal/session"
+	"holdfast/wsframe"
+)
+
+// post takes what a client sends by polling.
+func (h *request) post() {
+	sh := h.g.shardOf(h.q.sid)
+	answer := make(chan httpAnswer, 1)
+	posted := sh.inbox.post(func() { answer <- sh.beginPost(h) })
+	if !posted {
+		h.fail(engineio.UnknownSession, "")
+		return
+	}
+	var a httpAnswer
+	select {
+	case a = <-answer:
+	case <-sh.done:
+		h.fail(engineio.UnknownSession, "")
+		return
+	}
+	if !a.ok {
+		h.send(a)
+		return
+	}
+	octets := mediaType(h.r) == "application/octet-stream"
+	body, tooLarge, err := h.readBody()
+	switch {
+	case tooLarge:
+		h.oversizePost(sh, body, octets)
+		return
+	case err != nil:
+		sh.inbox.post(func() { sh.abortPost(h.q.sid) })
+		h.fail(engineio.BadRequest, "")
+		return
+	}
+	sh.inbox.post(func() { sh.finishPost(h, body, octets, answer) })
+	select {
+	case a = <-answer:
+	case <-sh.done:
+		a = httpAnswer{code: engineio.UnknownSession}
+	}
+	if !a.ok {
+		h.send(a)
+		return
+	}
+	h.postDone()
+}
+
+func (h *request) postDone() {
+	h.w.Header().Set("Content-Type", "text/html")
+	h.w.Header().Set("Cache-Control", "no-store")
+	h.w.Header().Set("Content-Length", "2")
+	_, _ = io.WriteString(h.w, "ok")
+}
+
+// abortPost says that a post's body broke off, which ends the session unless a
+// WebSocket carries it by now.
+func (sh *shard) abortPost(sid string) {
+	if c := sh.find(sid); c != nil && c.session.Transport() == session.Polling {
+		c.session.Lost(session.TransportError, &sh.acts)
+		sh.settle(c)
+	}
+}
+
+// oversizeSkip bounds what is read of a body beyond the limit, in limits.
+const oversizeSkip = 64
+
+// oversizePost answers a post beyond the limit: with 413, or, where its one packet
+// asks for an acknowledgement, with an error in that. A client that sends again
+// what was not acknowledged would else do so for ever.
+func (h *request) oversizePost(sh *shard, head []byte, octets bool) {
+	size := h.r.ContentLength
+	answered := make(chan bool, 1)
+	posted := sh.inbox.post(func() {
+		c := sh.find(h.q.sid)
+		if c == nil {
+			answered <- false
+			return
+		}
+		if size > 0 && size/oversizeSkip <= h.e.session.MaxPayload && !octets && !h.q.jsonp && c.session.OversizePost(head, size, sh.now) {
+			answered <- true
+		} else {
+			c.session.AbandonPost()
+			answered <- false
+		}
+		sh.settle(c)
+	})
+	ok := false
+	if posted {
+		select {
+		case ok = <-answered:
+		case <-sh.done:
+		}
+	}
+	if ok {
+		if _, err := io.Copy(io.Discard, h.r.Body); err == nil {
+			h.postDone()
+		}
+		return
+	}
+	h.w.Header().Set("Connection", "close")
+	h.w.WriteHeader(http.StatusRequestEntityTooLarge)
+}
+
+func (sh *shard) beginPost(h *request) httpAnswer {
+	c := sh.find(h.q.sid)
+	if c == nil {
+		return httpAnswer{code: engineio.UnknownSession}
+	}
+	if h.r.Method != http.MethodPost {
+		return httpAnswer{status: http.StatusInternalServerError}
+	}
+	defer sh.settle(c)
+	if c.post != nil {
+		// The one before has not been answered yet: two posts at once.
+		c.session.End(session.TransportError, sh.now, &sh.acts)
+		return httpAnswer{status: http.StatusBadRequest}
+	}
+	switch c.session.BeginPost(sh.now, &sh.acts) {
+	case session.Reply:
+		return httpAnswer{ok: true}
+	case session.Refused:
+		return httpAnswer{code: engineio.BadRequest}
+	case session.Conflict:
+		return httpAnswer{status: http.StatusBadRequest}
+	}
+	return httpAnswer{code: engineio.UnknownSession}
+}
+
+func (sh *shard) finishPost(h *request, body []byte, octets bool, answer chan httpAnswer) {
+	c := sh.find(h.q.sid)
+	if c == nil {
+		answer <- httpAnswer{code: engineio.UnknownSession}
+		return
+	}
+	err := c.session.Post(body, octets, sh.now, &sh.acts)
+	if err != nil {
+		sh.malformed(c, err)
+		answer <- httpAnswer{code: engineio.BadRequest}
+		sh.settle(c)
+		return
+	}
+	sh.settle(c)
+	if c.paused && !c.dropped {
+		// The bus is full: the client may post again when what it has posted is there.
+		c.post = answer
+		return
+	}
+	answer <- httpAnswer{ok: true}
+}
+
+// readBody reads a post up to the limit. Of one that is too large it gives no more
+// than the beginning. A JSONP post is a form of which the payload is one field, so
+// there the limit holds for the decoded payload.
+func (h *request) readBody() (body []byte, tooLarge bool, err error) {
+	limit := h.e.session.MaxPayload
+	raw := limit
+	if h.q.jsonp {
+		raw = 3*limit + 2
+	}
+	if h.r.ContentLength > raw {
+		head := make([]byte, min(wsframe.OversizedHead, h.r.ContentLength))
+		_, err := io.ReadFull(h.r.Body, head)
+		return head, true, err
+	}
+	body, err = io.ReadAll(io.LimitReader(h.r.Body, raw+1))
+	switch {
+	case err != nil:
+		return nil, false, err
+	case int64(len(body)) > raw:
+		return nil, true, nil
+	case !h.q.jsonp:
+		return body, false, nil
+	}
+	body, err = engineio.ParseJSONPForm(body)
+	return body, int64(len(body)) > limit, err
+}
+
+func mediaType(r *http.Request) string {
+	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return t
+}
