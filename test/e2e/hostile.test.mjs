@@ -6,6 +6,7 @@ import { connectEvent } from './harness/backend.mjs';
 import { PollingSession, exchange } from './harness/raw_http.mjs';
 import { BareWebSocket, RawWebSocket } from './harness/raw_websocket.mjs';
 import { holdfastOnly } from './harness/target.mjs';
+import { eventually } from './harness/wait.mjs';
 import { everythingToBackend, useWorld } from './harness/world.mjs';
 
 describe('bad input', () => {
@@ -125,6 +126,7 @@ describe('bad input', () => {
       const ws = await BareWebSocket.open(world.url);
       world.closeAfter(() => ws.close());
       ws.frame(0x81, Buffer.from('40'));
+      await eventually(() => ws.received.includes('40{"sid"'), 'no CONNECT answer');
       ws.frame(0x01, Buffer.from('42'));
       ws.frame(0x00, Buffer.from('["pie'));
       ws.frame(0x89, Buffer.from('ping'));
