@@ -10,13 +10,15 @@ import (
 
 // nodeCall is one call of a ws-api on its way through the node's shards. Each
 // shard reports once how many of its clients are concerned, and once that it is
-// done; the node answers when all have.
+// done; the node answers when all have. A shard that has stopped, or has no room,
+// has no clients and is done at once.
 type nodeCall struct {
 	g        *Gateway
 	id, to   string
 	counting atomic.Int32 // shards that have not counted yet
 	running  atomic.Int32 // shards that are not done yet
 	clients  atomic.Uint32
+	failed   atomic.Pointer[string] // why a shard could not do it
 }
 
 func (g *Gateway) newCall(d *message.Down) *nodeCall {
@@ -46,52 +48,57 @@ func (c *nodeCall) count(n int, tell bool) {
 
 // done says that a shard is through; the last one ends the call.
 func (c *nodeCall) done() {
-	if c.running.Add(-1) == 0 {
-		c.reply(message.Reply{Clients: c.clients.Load(), Done: true})
+	if c.running.Add(-1) != 0 {
+		return
 	}
+	r := message.Reply{Clients: c.clients.Load(), Done: true}
+	if why := c.failed.Load(); why != nil {
+		r.Err = *why
+	}
+	c.reply(r)
 }
 
-// fail answers a call that never reached a shard.
-func (c *nodeCall) fail(why string) { c.reply(message.Reply{Done: true, Err: why}) }
+// fail notes why a shard could not do it, for the last answer.
+func (c *nodeCall) fail(why string) { c.failed.Store(&why) }
+
+// each has run called on every shard, each of which then counts and is done.
+func (c *nodeCall) each(size int, run func(*shard)) {
+	for _, sh := range c.g.shards {
+		if err := sh.inbox.call(size, func() { run(sh) }); err != nil {
+			c.g.Stats.Overflows.Add(1)
+			c.fail(err.Error())
+			c.count(0, false)
+			c.done()
+		}
+	}
+}
 
 // receive takes one record of the node's inbox. It never blocks.
 func (g *Gateway) receive(d *message.Down) error {
 	if d.Call != "" && !d.Expires.IsZero() && time.Now().After(d.Expires) {
-		return nil
+		return nil // nobody waits for the answer any more
 	}
 	switch {
-	case d.Push != nil:
-		return g.receivePush(d)
-	case d.Ack != nil:
-		g.forClient(d.Ack.Client, func(sh *shard, cl *client) { sh.sendAck(cl, d.Ack) }, nil)
-	case d.Verdict != nil:
+	case d.Push != nil && d.Push.WantAcks:
 		call := g.newCall(d)
-		sh := g.shardOf(d.Verdict.Client)
-		sh.inbox.post(func() { sh.verdict(d.Verdict, call) })
+		call.each(d.Push.Size(), func(sh *shard) { sh.deliverAsking(d, call) })
+	case d.Push != nil:
+		return g.receivePush(d.Push)
+	case d.Ack != nil:
+		g.forClient(d.Ack.Client, func(sh *shard, cl *client) { sh.sendAck(cl, d.Ack) })
+	case d.Verdict != nil:
+		call := &nodeCall{g: g, id: d.Call, to: d.ReplyTo}
+		g.shardOf(d.Verdict.Client).passVerdict(d.Verdict, call, len(g.shards))
 	case d.Join != nil, d.Leave != nil, d.Disconnect != nil:
 		call := g.newCall(d)
-		for _, sh := range g.shards {
-			if !sh.inbox.post(func() { sh.control(d, call) }) {
-				call.count(0, false)
-				call.done()
-			}
-		}
+		call.each(0, func(sh *shard) { sh.control(d, call) })
 	}
 	return nil
 }
 
-func (g *Gateway) receivePush(d *message.Down) error {
-	var call *nodeCall
-	if d.Push.WantAcks {
-		call = g.newCall(d)
-		for _, sh := range g.shards {
-			sh.inbox.post(func() { sh.deliverAsking(d, call) })
-		}
-		return nil
-	}
-	var full error
+func (g *Gateway) receivePush(d *message.Delivery) (full error) {
 	for _, sh := range g.shards {
-		if err := sh.inbox.deliver(d.Push); err != nil {
+		if err := sh.inbox.deliver(d); err != nil {
 			g.Stats.Overflows.Add(1)
 			full = err
 		}
@@ -100,18 +107,13 @@ func (g *Gateway) receivePush(d *message.Down) error {
 }
 
 // forClient runs do on the shard that has a client: where its ID says, else
-// wherever it is. missing runs when no shard has it.
-func (g *Gateway) forClient(id string, do func(*shard, *client), missing func()) {
+// wherever it is.
+func (g *Gateway) forClient(id string, do func(*shard, *client)) {
 	first := g.shardOf(id)
 	first.inbox.post(func() {
 		if cl := first.clients[id]; cl != nil {
 			do(first, cl)
 			return
-		}
-		left := new(atomic.Int32)
-		left.Store(int32(len(g.shards) - 1))
-		if len(g.shards) == 1 && missing != nil {
-			missing()
 		}
 		for _, sh := range g.shards {
 			if sh == first {
@@ -120,8 +122,6 @@ func (g *Gateway) forClient(id string, do func(*shard, *client), missing func())
 			sh.inbox.post(func() {
 				if cl := sh.clients[id]; cl != nil {
 					do(sh, cl)
-				} else if left.Add(-1) == 0 && missing != nil {
-					missing()
 				}
 			})
 		}
@@ -149,9 +149,11 @@ func (sh *shard) control(d *message.Down, call *nodeCall) {
 	case d.Join != nil:
 		clients := sh.members(d.Join.To)
 		call.count(len(clients), false)
-		open := len(clients) + 1
+		// Atomic, for when the shard has stopped the registrar counts in its place.
+		var open atomic.Int32
+		open.Store(int32(len(clients)) + 1)
 		one := func() {
-			if open--; open == 0 {
+			if open.Add(-1) == 0 {
 				call.done()
 			}
 		}
@@ -201,45 +203,68 @@ func (sh *shard) disconnect(cl *client, d *message.Disconnect) {
 // ackCall is a push that waits for the acknowledgements of this shard's clients.
 type ackCall struct {
 	node    *nodeCall
+	id      uint64
+	asking  bool // the push is still on its way to the clients
+	clients int  // that were asked
 	waiting map[*client]struct{}
 	expires time.Time
 }
 
-func (c *ackCall) reply(a *message.AckReply) { c.node.reply(message.Reply{Ack: a}) }
-func (c *ackCall) done()                     { c.node.done() }
-
-// deliverAsking sends a push with an ack ID. It is outside the logs, and small
-// audiences are what it is for, so it is not cut into slices.
+// deliverAsking sends a push with an ack ID. It is outside the logs, and takes its
+// turn in each of its rooms behind what was pushed there before.
 func (sh *shard) deliverAsking(d *message.Down, node *nodeCall) {
-	call := &ackCall{node: node, waiting: make(map[*client]struct{}), expires: d.Expires}
-	if len(sh.calls) >= sh.g.cfg.MaxPendingAcks {
+	var places []place
+	for i := range d.Push.Stamps {
+		if room := sh.hub.Room(d.Push.Stamps[i].Key); room != nil {
+			places = append(places, place{room: room})
+		}
+	}
+	if len(places) == 0 {
 		node.count(0, true)
 		node.done()
 		return
 	}
-	for sh.jobs.pending() {
-		sh.jobs.run(sh) // what was pushed to these rooms before goes first
-	}
-	sh.nextAck++
-	id := sh.nextAck
-	s := send{push: d.Push.Push, filter: newFilter(d.Push.Push)}
-	for i := range d.Push.Stamps {
-		for _, cl := range sh.members(d.Push.Stamps[i].Key) {
-			if _, twice := call.waiting[cl]; twice || !s.filter.passes(cl) {
-				continue
-			}
-			if out := s.encoded(sh, cl, id, true); out != nil {
-				call.waiting[cl] = struct{}{}
-				sh.sendOut(cl, out, "")
-			}
-		}
-	}
-	node.count(len(call.waiting), true)
-	if len(call.waiting) == 0 {
+	if len(sh.calls) >= sh.g.cfg.MaxPendingAcks {
+		node.fail("too many pushes wait for acknowledgements")
+		node.count(0, true)
 		node.done()
 		return
 	}
-	sh.calls[id] = call
+	sh.nextAck++
+	call := &ackCall{node: node, id: sh.nextAck, waiting: make(map[*client]struct{}), expires: d.Expires, asking: true}
+	sh.calls[call.id] = call
+	p := d.Push.Push
+	sh.jobs.add(send{push: p, places: places, filter: newFilter(p), ask: call})
+}
+
+// sendAsking sends the push to one client.
+func (sh *shard) sendAsking(cl *client, s *send) {
+	out := s.encoded(sh, cl, s.ask.id, true)
+	if out == nil {
+		return
+	}
+	s.ask.waiting[cl] = struct{}{}
+	s.ask.clients++
+	if !sh.sendOut(cl, out, "") {
+		delete(s.ask.waiting, cl) // it will not answer, and counts as one that has not
+	}
+}
+
+// asked tells ws-api how many clients were asked.
+func (sh *shard) asked(call *ackCall) {
+	call.asking = false
+	call.node.count(call.clients, true)
+	sh.endCall(call, false)
+}
+
+// endCall ends a call for which nobody is waited any more; with late set, also one
+// whose clients have not answered.
+func (sh *shard) endCall(call *ackCall, late bool) {
+	if call.asking || len(call.waiting) > 0 && !late {
+		return
+	}
+	delete(sh.calls, call.id)
+	call.node.done()
 }
 
 func (sh *shard) expireCalls() {
@@ -247,15 +272,24 @@ func (sh *shard) expireCalls() {
 		return
 	}
 	now := time.Now()
-	for id, call := range sh.calls {
+	for _, call := range sh.calls {
 		for cl := range call.waiting {
 			if cl.sock.Gone() {
 				delete(call.waiting, cl)
 			}
 		}
-		if len(call.waiting) == 0 || !call.expires.IsZero() && now.After(call.expires) {
-			delete(sh.calls, id)
-			call.done()
+		sh.endCall(call, !call.expires.IsZero() && now.After(call.expires))
+	}
+}
+
+// endCalls ends all calls, for the shard stops.
+func (sh *shard) endCalls() {
+	for _, call := range sh.calls {
+		if call.asking {
+			sh.asked(call)
 		}
+	}
+	for _, call := range sh.calls {
+		sh.endCall(call, true)
 	}
 }

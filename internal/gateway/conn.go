@@ -57,6 +57,7 @@ type entry struct {
 	auth    []byte // the CONNECT packet's auth object, nil when absent
 	call    string // ID of the verdict that lets it in, "" before there is one
 	replyTo string // ws-api that wants to know when it is in
+	claim   string // ID of the client that it comes back as, "" for a new one
 }
 
 func (e *entry) authOrEmpty() []byte {
@@ -96,6 +97,9 @@ func (sh *shard) drop(c *conn) {
 		sh.answerPoll(c)
 	}
 	c.dropped = true
+	if c.probing != nil {
+		c.probing.fail(wsframe.NormalClosure, "the session is over")
+	}
 	sh.wheel.Cancel(&c.timer)
 	delete(sh.sessions, message.PublicID(c.session.ID()))
 	sh.g.admission.leave(c.from.perIP)
@@ -104,10 +108,7 @@ func (sh *shard) drop(c *conn) {
 
 // ended closes what carries a session that is over.
 func (sh *shard) ended(c *conn, why session.Reason) {
-	if c.post != nil {
-		c.post <- httpAnswer{ok: true}
-		c.post = nil
-	}
+	c.answerPost(httpAnswer{ok: true})
 	if s := c.sock; s != nil {
 		c.sock = nil
 		sh.flushSocket(c, s)
@@ -181,18 +182,23 @@ func (sh *shard) left(c *conn, a *session.Action) {
 	if !ok {
 		return
 	}
-	delete(sh.verdicts, cl.info.ID)
+	sh.unclaim(cl)
+	if sh.verdicts[cl.info.ID] == cl {
+		delete(sh.verdicts, cl.info.ID)
+	}
 	var exit []message.Key
 	saved := sh.lastSave(cl, a.Reason)
 	sh.hub.LeaveAll(cl, func(room *hub.Room[*client], last bool) {
 		if last {
 			exit = append(exit, room.Key)
-			delete(sh.early, room)
+			sh.abandon(room)
 		}
 	})
 	if cl.accepted {
 		sh.g.Stats.Clients.Add(-1)
-		delete(sh.clients, cl.info.ID)
+		if sh.clients[cl.info.ID] == cl {
+			delete(sh.clients, cl.info.ID)
+		}
 	}
 	cl.accepted = false
 	if cl.entry != nil && cl.entry.call != "" {
@@ -226,11 +232,8 @@ func (sh *shard) clientAck(cl *client, a *session.Action) {
 		return
 	}
 	delete(call.waiting, cl)
-	call.reply(&message.AckReply{Client: cl.info.ID, Payload: a.Payload})
-	if len(call.waiting) == 0 {
-		delete(sh.calls, a.AckID)
-		call.done()
-	}
+	call.node.reply(message.Reply{Ack: &message.AckReply{Client: cl.info.ID, Payload: a.Payload}})
+	sh.endCall(call, false)
 }
 
 // sendAck answers a client's event.

@@ -86,7 +86,7 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 	}
 	pid, offset := string(d.PID), string(d.Offset)
 	sh.g.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), sh.g.cfg.VerdictTimeout)
+		ctx, cancel := context.WithTimeout(sh.g.ctx, sh.g.cfg.VerdictTimeout)
 		defer cancel()
 		id, err := sh.g.cfg.Auth.Authenticate(ctx, creds)
 		var back *comeback
@@ -153,6 +153,7 @@ func (sh *shard) refuse(cl *client, msg, code string, retry bool) {
 }
 
 func (sh *shard) refuseWith(cl *client, msg string, data []byte) {
+	sh.unclaim(cl)
 	c := cl.conn
 	c.session.Refuse(cl.sock, msg, data, sh.now, &sh.acts)
 	sh.settle(c)
@@ -186,7 +187,16 @@ func (sh *shard) identified(cl *client, id message.Identity, err error, back *co
 		c.order = firstOf(guid, id.UID, cl.info.ID)
 	}
 	if back != nil {
-		sh.restore(cl, back)
+		sh.restore(cl, back, func() { sh.decide(cl, id, guid) })
+		return
+	}
+	sh.decide(cl, id, guid)
+}
+
+// decide asks the backend about a client, or else decides by what it has shown.
+func (sh *shard) decide(cl *client, id message.Identity, guid string) {
+	if cl.sock.Gone() {
+		return
 	}
 	if sh.g.cfg.AskBackend {
 		sh.askBackend(cl)
@@ -259,13 +269,31 @@ func (sh *shard) expireVerdicts() {
 	}
 }
 
-// verdict carries out what ws-api has decided about a CONNECT.
-func (sh *shard) verdict(v *message.Verdict, call *nodeCall) {
-	cl := sh.verdicts[v.Client]
-	if cl == nil {
-		sh.verdictElsewhere(v, call)
-		return
+// passVerdict takes a verdict to the shard whose client waits for it. That is not
+// always the one that the ID says: a client that came back keeps an ID that was made
+// for another session. left is how many shards have not been asked.
+func (sh *shard) passVerdict(v *message.Verdict, call *nodeCall, left int) {
+	pass := func() {
+		if left == 1 {
+			call.reply(message.Reply{Done: true, Err: "the client is gone"})
+			return
+		}
+		sh.g.shards[(sh.index+1)%len(sh.g.shards)].passVerdict(v, call, left-1)
 	}
+	posted := sh.inbox.post(func() {
+		if cl := sh.verdicts[v.Client]; cl != nil {
+			sh.verdict(cl, v, call)
+		} else {
+			pass()
+		}
+	})
+	if !posted {
+		pass()
+	}
+}
+
+// verdict carries out what ws-api has decided about a CONNECT.
+func (sh *shard) verdict(cl *client, v *message.Verdict, call *nodeCall) {
 	delete(sh.verdicts, v.Client)
 	cl.entry.call, cl.entry.replyTo = call.id, call.to
 	if v.Reject != nil {
@@ -283,6 +311,7 @@ func (sh *shard) verdict(v *message.Verdict, call *nodeCall) {
 	if cl.recover != nil && cl.recover.uid != cl.info.UID {
 		// The private ID was another user's: this client begins anew.
 		sh.replyVerdict(cl, "the client is asked about again under a new ID")
+		sh.unclaim(cl)
 		cl.recover = nil
 		if err := sh.name(cl); err != nil {
 			sh.refuse(cl, "no ID can be made at the moment; try again", "UNAVAILABLE", true)
@@ -292,17 +321,6 @@ func (sh *shard) verdict(v *message.Verdict, call *nodeCall) {
 		return
 	}
 	sh.admit(cl, v.JoinRooms)
-}
-
-// verdictElsewhere looks on the other shards: a client that came back keeps an ID
-// that was made for another session.
-func (sh *shard) verdictElsewhere(v *message.Verdict, call *nodeCall) {
-	if call.running.Add(-1) == 0 {
-		call.fail("the client is gone")
-		return
-	}
-	next := sh.g.shards[(sh.index+1)%len(sh.g.shards)]
-	next.inbox.post(func() { next.verdict(v, call) })
 }
 
 // replyVerdict tells ws-api that the client has its answer, or why it has none.
@@ -335,53 +353,57 @@ func (sh *shard) admit(cl *client, rooms []string) {
 	for _, room := range rooms {
 		keys = append(keys, message.RoomKey(info.Namespace, room))
 	}
-	enter := sh.seat(cl, keys)
+	enter, fresh := sh.seat(cl, keys)
 	sh.g.registrar.submit(op{
 		changes: []message.Change{{Kind: message.ChangeConnect, Client: info, Rooms: rooms}},
 		heads:   enter,
 		done: func(heads []message.Position) {
-			sh.inbox.post(func() { sh.admitted(cl, enter, heads) })
+			sh.inbox.post(func() { sh.admitted(cl, fresh, heads) })
 		},
 	}, enter, nil)
 }
 
-// seat gives a client seats and returns the keys that had no member here before.
-func (sh *shard) seat(cl *client, keys []message.Key) (enter []message.Key) {
+// seat gives a client seats and returns the keys, with their rooms, that had no
+// member here before.
+func (sh *shard) seat(cl *client, keys []message.Key) (enter []message.Key, fresh []*hub.Room[*client]) {
 	for _, key := range keys {
-		if _, first := sh.hub.Join(cl, key); first {
-			enter = append(enter, key)
+		if room, first := sh.hub.Join(cl, key); first {
+			enter, fresh = append(enter, key), append(fresh, room)
 		}
 	}
-	return enter
+	return enter, fresh
 }
 
 // goLive notes the positions of rooms whose membership has been written.
-func (sh *shard) goLive(keys []message.Key, heads []message.Position) {
-	for i, key := range keys {
-		if i < len(heads) {
-			sh.live(key, heads[i])
-		}
+func (sh *shard) goLive(rooms []*hub.Room[*client], heads []message.Position) {
+	for i, head := range heads {
+		sh.live(rooms[i], head)
 	}
 }
 
-func (sh *shard) admitted(cl *client, entered []message.Key, heads []message.Position) {
-	sh.goLive(entered, heads)
+func (sh *shard) admitted(cl *client, fresh []*hub.Room[*client], heads []message.Position) {
+	sh.goLive(fresh, heads)
 	if cl.sock.Gone() {
 		return
 	}
 	if cl.recover != nil && cl.recover.back != nil {
-		sh.catchUp(cl, 0)
+		sh.catchUp(cl)
 		return
 	}
+	cl.standAtHeads()
 	sh.accept(cl)
+}
+
+// standAtHeads gives the client its rooms' positions: it gets what comes from now on.
+func (cl *client) standAtHeads() {
+	for i := range cl.seats {
+		cl.seats[i].Seq = cl.seats[i].Room.Log.Seq
+	}
 }
 
 // accept lets the client in: from here on it gets what its rooms get.
 func (sh *shard) accept(cl *client) {
 	c := cl.conn
-	for i := range cl.seats {
-		cl.seats[i].Seq = cl.seats[i].Room.Log.Seq
-	}
 	id := cl.info.ID
 	if c.session.Version() == 3 {
 		id = session.PublicName(cl.info.Namespace, c.session.ID())
@@ -428,29 +450,49 @@ func (sh *shard) join(cl *client, rooms []string, done func()) {
 		fresh, keys = append(fresh, room), append(keys, key)
 	}
 	if len(fresh) == 0 {
-		sh.g.registrar.submit(op{done: func([]message.Position) { sh.inbox.post(done) }}, nil, nil)
+		sh.g.registrar.submit(op{done: func([]message.Position) {
+			if !sh.inbox.post(done) {
+				done()
+			}
+		}}, nil, nil)
 		return
 	}
-	enter := sh.seat(cl, keys)
+	enter, entered := sh.seat(cl, keys)
 	cl.rooms = append(append(make([]string, 0, len(cl.rooms)+len(fresh)), cl.rooms...), fresh...)
 	sh.g.registrar.submit(op{
 		changes: []message.Change{{Kind: message.ChangeJoin, Client: cl.info, Rooms: fresh}},
 		heads:   enter,
 		done: func(heads []message.Position) {
-			sh.inbox.post(func() {
-				sh.goLive(enter, heads)
-				for _, key := range keys {
-					if r := sh.hub.Room(key); r != nil {
-						if seat := hub.SeatOf(cl, r); seat != nil && seat.Seq == 0 {
-							seat.Seq = r.Log.Seq
-						}
-					}
-				}
-				sh.saveAgain(cl)
+			joined := sh.inbox.post(func() {
+				sh.goLive(entered, heads)
+				sh.standIn(cl, keys)
 				done()
 			})
+			if !joined {
+				done()
+			}
 		},
 	}, enter, nil)
+	// The places are saved before anything of the new rooms can be sent: here where a
+	// room was live already, in standIn where not.
+	if len(enter) < len(keys) {
+		sh.saveAgain(cl)
+	}
+}
+
+// standIn gives the client the positions of rooms that were not live when it joined.
+func (sh *shard) standIn(cl *client, keys []message.Key) {
+	moved := false
+	for _, key := range keys {
+		if r := sh.hub.Room(key); r != nil {
+			if seat := hub.SeatOf(cl, r); seat != nil && seat.Seq == 0 {
+				seat.Seq, moved = r.Log.Seq, true
+			}
+		}
+	}
+	if moved {
+		sh.saveAgain(cl)
+	}
 }
 
 // leave takes a client out of rooms.
@@ -466,7 +508,7 @@ func (sh *shard) leave(cl *client, rooms []string) {
 		gone = append(gone, room)
 		if last {
 			exit = append(exit, key)
-			delete(sh.early, r)
+			sh.abandon(r)
 		}
 	}
 	if len(gone) == 0 {

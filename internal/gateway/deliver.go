@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"holdfast/internal/hub"
@@ -16,23 +18,61 @@ import (
 //	              newer ─▶ early; after repairDelay the gap is fetched from the log
 //
 // The log is the truth and the bus only the fast path, so that a record that the
-// bus lost, reordered or brought twice makes no difference to a client.
+// bus lost, reordered or brought twice makes no difference to a client. A lost
+// record shows by the next one; a lost last one by the heads (heads.go).
 
 // repairDelay is how long an early record may wait for the one before it to come
-// by itself, in milliseconds.
-const repairDelay = 10
+// by itself, in milliseconds; repairAgain is how long a log that could not be read
+// is left alone.
+const (
+	repairDelay = 10
+	repairAgain = 500
+)
 
 // maxEarly bounds the records that a room holds while it waits; past it the newest
 // are left to the repair.
 const maxEarly = 1024
 
-// repairPage is how many records are fetched from a log at once.
-const repairPage = 256
+// repairPage is how many records are fetched from a log at once, maxFetches how
+// many logs a shard reads at the same time.
+const (
+	repairPage = 256
+	maxFetches = 64
+)
 
 // repair is a room whose gap is to be fetched.
 type repair struct {
-	room *hub.Room[*client]
-	at   int64
+	room  *hub.Room[*client]
+	at    int64
+	known uint64 // when the room has got this far by itself, nothing is to be done; 0: unknown
+}
+
+// turn is what a record is for its room.
+type turn uint8
+
+const (
+	old   turn = iota // was delivered
+	next              // is the next one; the room's position has moved on to it
+	early             // its predecessor is missing
+)
+
+// turnOf judges a record by the room's position, which it advances for the next one.
+//
+// A record of another epoch says that the store lost its data and began anew. Its
+// sequences go on above the old ones as a rule, so one below them may as well be a
+// late record of the epoch before: it is left to the heads, which know.
+func turnOf(log *hub.Log, stamp *message.Stamp) turn {
+	if stamp.Epoch != log.Epoch && stamp.Seq > log.Seq {
+		log.Epoch = stamp.Epoch
+	}
+	switch {
+	case stamp.Seq <= log.Seq:
+		return old
+	case stamp.Prev > log.Seq:
+		return early
+	}
+	log.Seq = stamp.Seq
+	return next
 }
 
 // deliver takes one record from the node's inbox.
@@ -57,32 +97,28 @@ func (sh *shard) deliver(d *message.Delivery) {
 // inOrder tells whether a record is the room's next one, and takes note of it.
 // Records outside the log, with sequence 0, are always in order.
 func (sh *shard) inOrder(room *hub.Room[*client], stamp *message.Stamp, d *message.Delivery) bool {
-	log := &room.Log
 	switch {
 	case stamp.Seq == 0:
-		return log.Live
-	case !log.Live:
+		return room.Log.Live
+	case !room.Log.Live:
 		sh.hold(room, stamp, d)
-		return false
-	case stamp.Epoch != log.Epoch:
-		// The store lost its data and began anew: there is nothing to repair from.
-		log.Epoch, log.Seq = stamp.Epoch, stamp.Seq
-		return true
-	case stamp.Seq <= log.Seq:
-		return false
-	case stamp.Prev > log.Seq:
-		sh.hold(room, stamp, d)
-		sh.repairSoon(room)
 		return false
 	}
-	log.Seq = stamp.Seq
-	return true
+	sh.active[room] = sh.now
+	switch turnOf(&room.Log, stamp) {
+	case next:
+		return true
+	case early:
+		sh.hold(room, stamp, d)
+		sh.repairSoon(room, 0)
+	}
+	return false
 }
 
 // hold keeps a record that came before its predecessor, or before the room is live.
+// What there is no room for is found again by the room's head.
 func (sh *shard) hold(room *hub.Room[*client], stamp *message.Stamp, d *message.Delivery) {
 	if len(sh.early[room]) >= maxEarly {
-		sh.repairSoon(room)
 		return
 	}
 	one := *d
@@ -92,116 +128,168 @@ func (sh *shard) hold(room *hub.Room[*client], stamp *message.Stamp, d *message.
 
 // drainEarly delivers the held records that have become the next ones.
 func (sh *shard) drainEarly(room *hub.Room[*client]) {
-	for again := true; again && len(sh.early[room]) > 0; {
-		again = false
-		early := sh.early[room]
-		delete(sh.early, room)
-		for _, d := range early {
-			stamp := &d.Stamps[0]
-			switch {
-			case stamp.Seq <= room.Log.Seq && stamp.Epoch == room.Log.Epoch:
-			case stamp.Prev <= room.Log.Seq || stamp.Epoch != room.Log.Epoch:
-				room.Log.Epoch, room.Log.Seq = stamp.Epoch, stamp.Seq
-				sh.fanOut(d.Push, []place{{room: room, seq: stamp.Seq}})
-				again = true
-			default:
-				sh.early[room] = append(sh.early[room], d)
-			}
+	held := sh.early[room]
+	if len(held) == 0 {
+		return
+	}
+	slices.SortStableFunc(held, func(a, b *message.Delivery) int {
+		return cmp.Compare(a.Stamps[0].Seq, b.Stamps[0].Seq)
+	})
+	kept := held[:0]
+	for _, d := range held {
+		switch turnOf(&room.Log, &d.Stamps[0]) {
+		case next:
+			sh.fanOut(d.Push, []place{{room: room, seq: d.Stamps[0].Seq}})
+		case early:
+			kept = append(kept, d)
 		}
 	}
+	clear(held[len(kept):])
+	if len(kept) == 0 {
+		delete(sh.early, room)
+		return
+	}
+	sh.early[room] = kept
 }
 
 // live says that the room's membership is known outside and its position is pos.
-func (sh *shard) live(key message.Key, pos message.Position) {
-	room := sh.hub.Room(key)
-	if room == nil || room.Log.Live {
-		return
+func (sh *shard) live(room *hub.Room[*client], pos message.Position) {
+	if sh.hub.Room(room.Key) != room || room.Log.Live {
+		return // everybody has left it since; a room of that name now is another
 	}
 	room.Log.Live = true
 	room.Log.Position = pos
+	if len(sh.early[room]) == 0 {
+		return
+	}
+	sh.active[room] = sh.now // more may have come than could be held
 	sh.drainEarly(room)
 	if len(sh.early[room]) > 0 {
-		sh.repairSoon(room)
+		sh.repairSoon(room, 0)
 	}
 }
 
-func (sh *shard) repairSoon(room *hub.Room[*client]) {
-	if room.Log.Repairing {
+// abandon forgets what is kept for a room that has lost its last member.
+func (sh *shard) abandon(room *hub.Room[*client]) {
+	delete(sh.early, room)
+	delete(sh.active, room)
+}
+
+// repairSoon has a room's gap fetched unless the room gets up to known, when that is
+// not 0, by itself.
+func (sh *shard) repairSoon(room *hub.Room[*client], known uint64) {
+	sh.repairIn(room, known, repairDelay)
+}
+
+func (sh *shard) repairIn(room *hub.Room[*client], known uint64, delay int64) {
+	if room.Log.Repairing || !room.Log.Live {
 		return
 	}
 	room.Log.Repairing = true
-	sh.repairs = append(sh.repairs, repair{room: room, at: sh.now + repairDelay})
+	at := sh.now + delay
+	if len(sh.repairs) == 0 || at < sh.repairAt {
+		sh.repairAt = at
+	}
+	sh.repairs = append(sh.repairs, repair{room: room, at: at, known: known})
 }
 
 // repairAll has the rooms fetched whose records a full inbox has refused.
-func (sh *shard) repairAll(behind map[message.Key]struct{}) {
-	for key := range behind {
+func (sh *shard) repairAll(late behind) {
+	for key := range late.keys {
 		if room := sh.hub.Room(key); room != nil {
-			sh.repairSoon(room)
+			sh.active[room] = sh.now
+			sh.repairSoon(room, 0)
 		}
 	}
+	if !late.all {
+		return
+	}
+	// Which of them are behind is for the heads to say.
+	for _, cl := range sh.clients {
+		for i := range cl.seats {
+			sh.active[cl.seats[i].Room] = sh.now
+		}
+	}
+	sh.headsAt = sh.now
 }
 
+// runRepairs fetches for the rooms whose time has come. It leaves the logs alone
+// while the shard is not through with what it has.
 func (sh *shard) runRepairs() {
-	due := 0
+	waiting := sh.repairs[:0]
+	sh.repairAt = sh.now + repairAgain
 	for _, r := range sh.repairs {
-		if r.at > sh.now {
-			break
+		switch {
+		case sh.hub.Room(r.room.Key) != r.room:
+		case r.at > sh.now || sh.fetching >= maxFetches || sh.jobs.items > sh.g.cfg.InboxRecords/2:
+			sh.repairAt = min(sh.repairAt, max(r.at, sh.now+repairDelay))
+			waiting = append(waiting, r)
+		case r.known != 0 && r.room.Log.Seq >= r.known:
+			r.room.Log.Repairing = false
+		default:
+			sh.fetch(r.room)
 		}
-		due++
-		sh.fetch(r.room)
 	}
-	sh.repairs = append(sh.repairs[:0], sh.repairs[due:]...)
-	if len(sh.repairs) == 0 {
+	clear(sh.repairs[len(waiting):])
+	if sh.repairs = waiting; len(waiting) == 0 {
 		sh.repairs = nil
 	}
 }
 
 // fetch reads what is missing from the log, off the shard.
 func (sh *shard) fetch(room *hub.Room[*client]) {
-	key, after := room.Key, room.Log.Position
+	after, held := room.Log.Position, uint64(0)
+	for _, d := range sh.early[room] {
+		held = max(held, d.Stamps[0].Seq)
+	}
+	sh.fetching++
 	sh.g.Stats.Repairs.Add(1)
 	sh.g.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(sh.g.ctx, 5*time.Second)
 		defer cancel()
-		records, complete, err := sh.g.cfg.Log.Range(ctx, key, after, repairPage)
-		sh.inbox.post(func() { sh.repaired(key, records, complete, err) })
+		records, complete, err := sh.g.cfg.Log.Range(ctx, room.Key, after, repairPage)
+		sh.inbox.post(func() {
+			sh.fetching--
+			if sh.hub.Room(room.Key) != room {
+				return
+			}
+			room.Log.Repairing = false
+			if err != nil {
+				sh.g.cfg.Logger.Debug("a gap cannot be fetched, trying again", "key", room.Key, "err", err)
+				sh.active[room] = sh.now
+				sh.repairIn(room, 0, repairAgain)
+				return
+			}
+			sh.repaired(room, after.Epoch, held, records, complete)
+		})
 	})
 }
 
-func (sh *shard) repaired(key message.Key, records []message.Logged, complete bool, err error) {
-	room := sh.hub.Room(key)
-	if room == nil {
-		return
-	}
-	room.Log.Repairing = false
-	if err != nil {
-		sh.g.cfg.Logger.Warn("a gap cannot be fetched, trying again", "key", key, "err", err)
-		sh.repairSoon(room)
-		return
-	}
+// repaired delivers what was fetched. held is the highest record that was held when
+// the fetch began: what is missing below it was appended before, so what the log
+// does not have now it has lost. Of records that came since, the predecessor may
+// have been appended after the log was read.
+func (sh *shard) repaired(room *hub.Room[*client], epoch, held uint64, records []message.Logged, complete bool) {
+	sh.active[room] = sh.now
 	if !complete {
-		sh.g.cfg.Logger.Warn("messages are lost: the log no longer has them", "key", key)
+		sh.g.cfg.Logger.Warn("messages are lost: the log no longer has them", "key", room.Key)
 	}
 	for _, r := range records {
-		if r.Seq > room.Log.Seq {
+		if r.Seq > room.Log.Seq && room.Log.Epoch == epoch {
 			room.Log.Seq = r.Seq
 			sh.fanOut(r.Push, []place{{room: room, seq: r.Seq}})
 		}
 	}
 	sh.drainEarly(room)
-	switch {
-	case len(records) == repairPage:
-		sh.repairSoon(room)
-	case len(sh.early[room]) > 0:
-		// Nothing in the log fills the gap: what is held is all that there is.
-		first := sh.early[room][0].Stamps[0]
-		for _, d := range sh.early[room] {
-			if s := d.Stamps[0]; s.Seq < first.Seq {
-				first = s
-			}
-		}
-		room.Log.Seq = first.Prev
+	if len(records) == repairPage {
+		sh.repairIn(room, 0, 0)
+		return
+	}
+	for left := sh.early[room]; len(left) > 0 && left[0].Stamps[0].Seq <= held; left = sh.early[room] {
+		room.Log.Seq = left[0].Stamps[0].Prev
 		sh.drainEarly(room)
+	}
+	if len(sh.early[room]) > 0 {
+		sh.repairSoon(room, 0)
 	}
 }

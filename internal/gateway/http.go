@@ -231,6 +231,11 @@ func (h *request) begin(t session.Transport) (c *conn, hello session.Hello, ok b
 		return nil, hello, false
 	}
 	id, err := g.cfg.IDs.SessionID()
+	if err == nil && g.crowded(g.shardOf(id)) {
+		g.admission.leave(counted)
+		h.busy("this node has too much to do; try again")
+		return nil, hello, false
+	}
 	if err != nil {
 		g.admission.leave(counted)
 		g.cfg.Logger.Warn("a handshake is refused: no ID can be made", "err", err)
@@ -246,6 +251,12 @@ func (h *request) begin(t session.Transport) (c *conn, hello session.Hello, ok b
 	}
 	g.Stats.Handshakes.Add(1)
 	return c, hello, true
+}
+
+// crowded tells whether a shard, or what it writes to, is too far behind for another
+// session.
+func (g *Gateway) crowded(sh *shard) bool {
+	return sh.inbox.crowded() || sh.backlog.over.Load() || g.registrar.behind()
 }
 
 // open makes c a session of the shard. It runs there.
@@ -271,6 +282,9 @@ func (g *Gateway) remoteIP(r *http.Request) string {
 	if err != nil {
 		host = r.RemoteAddr
 	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		host = plain(addr)
+	}
 	if len(g.cfg.Proxies) == 0 {
 		return host
 	}
@@ -279,14 +293,17 @@ func (g *Gateway) remoteIP(r *http.Request) string {
 		if !g.trusted(host) {
 			break
 		}
-		hop := strings.TrimSpace(hops[i])
-		if _, err := netip.ParseAddr(hop); err != nil {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
 			break
 		}
-		host = hop
+		host = plain(hop)
 	}
 	return host
 }
+
+// plain spells an address in one way, so that an address counts as one.
+func plain(addr netip.Addr) string { return addr.Unmap().WithZone("").String() }
 
 func (g *Gateway) trusted(host string) bool {
 	addr, err := netip.ParseAddr(host)
@@ -294,7 +311,7 @@ func (g *Gateway) trusted(host string) bool {
 		return false
 	}
 	for _, p := range g.cfg.Proxies {
-		if p.Contains(addr.Unmap()) {
+		if p.Contains(addr) {
 			return true
 		}
 	}

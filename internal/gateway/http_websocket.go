@@ -41,6 +41,7 @@ func (h *request) openWebSocket() {
 		sh.settle(c)
 	})
 	if !posted {
+		h.g.admission.leave(c.from.perIP)
 		_ = nc.Close()
 	}
 }
@@ -85,9 +86,11 @@ func (h *request) upgrade() {
 func (sh *shard) probe(s *socket, sid string, nc net.Conn, first []byte) {
 	c := sh.find(sid)
 	if c == nil || !c.session.BeginProbe() || c.probing != nil {
-		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = nc.Write(wsframe.AppendFrame(nil, wsframe.Close, false, nil))
-		_ = nc.Close()
+		sh.g.wg.Go(func() { // a write may wait for the peer
+			_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = nc.Write(wsframe.AppendFrame(nil, wsframe.Close, false, nil))
+			_ = nc.Close()
+		})
 		return
 	}
 	s.conn = c
@@ -103,6 +106,9 @@ func (sh *shard) probe(s *socket, sid string, nc net.Conn, first []byte) {
 // upgraded notes that the WebSocket carries the session now.
 func (c *conn) upgraded() {
 	c.probing = nil
+	if c.paused {
+		c.pauseReading()
+	}
 	for _, sc := range c.session.Clients() {
 		if cl, ok := sc.Owner.(*client); ok {
 			info := *cl.info

@@ -20,6 +20,7 @@ type send struct {
 	places []place
 	filter *filter
 	forms  []form
+	ask    *ackCall // of a push that wants acknowledgements
 }
 
 // form is a message encoded for the clients of one namespace and form.
@@ -47,6 +48,8 @@ type jobQueue struct {
 	jobs   []*job
 	serial uint32
 	busy   map[*hub.Room[*client]]struct{}
+
+	items, bytes int // of the messages in jobs
 }
 
 func (q *jobQueue) pending() bool { return len(q.jobs) > 0 }
@@ -63,6 +66,8 @@ func (sh *shard) fanOut(p *message.Push, places []place) {
 }
 
 func (q *jobQueue) add(s send) {
+	q.items++
+	q.bytes += s.push.Size()
 	if n := len(q.jobs); n > 0 && len(s.places) == 1 {
 		last := q.jobs[n-1]
 		if !last.started && len(last.sends) < maxMerged && len(last.sends[0].places) == 1 &&
@@ -92,6 +97,15 @@ func (q *jobQueue) run(sh *shard) {
 				for i := range j.sends[0].places {
 					q.busy[j.sends[0].places[i].room] = struct{}{}
 				}
+			}
+			continue
+		}
+		for i := range j.sends {
+			s := &j.sends[i]
+			q.items--
+			q.bytes -= s.push.Size()
+			if s.ask != nil {
+				sh.asked(s.ask)
 			}
 		}
 	}
@@ -157,6 +171,7 @@ func (j *job) slice(sh *shard) bool {
 // the message's rooms, and not at all where it has been there already.
 func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool) {
 	if !cl.accepted {
+		cl.keep(s.push, &s.places[at])
 		return
 	}
 	if several {
@@ -183,6 +198,10 @@ func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool
 	if !fresh || len(s.push.Targets) > 1 && cl.hadBefore(s.push.ID) || !s.filter.passes(cl) {
 		return
 	}
+	if s.ask != nil {
+		sh.sendAsking(cl, s)
+		return
+	}
 	out := s.encoded(sh, cl, 0, false)
 	if out == nil {
 		return
@@ -197,8 +216,9 @@ func (cl *client) hadBefore(id string) bool {
 	return cl.recent.seen(id)
 }
 
-// sendOut queues an encoded message on the client's session.
-func (sh *shard) sendOut(cl *client, out *session.Outgoing, tail string) {
+// sendOut queues an encoded message on the client's session; false when it was not
+// taken.
+func (sh *shard) sendOut(cl *client, out *session.Outgoing, tail string) bool {
 	c := cl.conn
 	blocked := c.sock != nil && c.sock.blocked()
 	sent, err := c.session.Send(out, tail, blocked, sh.now, &sh.acts)
@@ -207,10 +227,10 @@ func (sh *shard) sendOut(cl *client, out *session.Outgoing, tail string) {
 		sh.g.cfg.Logger.Info("a client is too slow for what is sent to it",
 			"session", message.PublicID(c.session.ID()), "remote", c.from.remote)
 		sh.settle(c)
-		return
+		return false
 	case !sent:
 		sh.g.Stats.Dropped.Add(1)
-		return
+		return false
 	}
 	sh.g.Stats.EventsOut.Add(1)
 	if !c.dirty {
@@ -218,6 +238,7 @@ func (sh *shard) sendOut(cl *client, out *session.Outgoing, tail string) {
 		sh.dirty = append(sh.dirty, c)
 	}
 	sh.arm(c)
+	return true
 }
 
 // encoded returns the message in the form of the client's session, encoding it for

@@ -46,8 +46,7 @@ type recover struct {
 
 type savedPlace struct {
 	room *hub.Room[*client]
-	key  message.Key
-	seq  uint64
+	message.Position
 }
 
 // comeback is what is known of a client that wants to recover: where it stood, and
@@ -57,6 +56,10 @@ type comeback struct {
 	stood  []message.Place // where it stood
 	places []message.Place // the same, advanced to the last of missed
 	missed []missed
+	bytes  int // of missed
+
+	catching bool // kept has all that its rooms get
+	kept     []missed
 }
 
 type missed struct {
@@ -103,18 +106,38 @@ func placesAt(saved *message.Saved, older []message.Saved, offset string) ([]mes
 	if from.Gen != gen {
 		return nil, false
 	}
-	stood := make(map[message.Key]message.Position, len(from.Places))
-	for i, p := range from.Places {
-		p.Seq += deltas[i]
-		stood[p.Key] = p.Position
-	}
-	places := slices.Clone(saved.Places)
+	places := slices.Clone(from.Places)
 	for i := range places {
-		if pos, ok := stood[places[i].Key]; ok {
-			places[i].Position = pos
+		places[i].Seq += deltas[i]
+	}
+	// On to the last save: a room that came in between counts from the save that had
+	// it first, for what was sent there later may not have arrived.
+	for i := len(older) - 1; i >= -1; i-- {
+		after := saved
+		if i >= 0 {
+			after = &older[i]
+		}
+		if after.Gen > from.Gen {
+			places = follow(places, after.Places)
 		}
 	}
 	return places, true
+}
+
+// follow returns the places of a later save with the positions of an earlier one
+// where that has them.
+func follow(earlier, later []message.Place) []message.Place {
+	stood := make(map[message.Key]message.Position, len(earlier))
+	for _, p := range earlier {
+		stood[p.Key] = p.Position
+	}
+	later = slices.Clone(later)
+	for i := range later {
+		if pos, ok := stood[later[i].Key]; ok {
+			later[i].Position = pos
+		}
+	}
+	return later
 }
 
 // parseOffset reads an offset. One that bears another session's tag, or does not
@@ -149,11 +172,13 @@ func (g *Gateway) read(ctx context.Context, back *comeback) bool {
 		p := &back.places[i]
 		for {
 			records, complete, err := g.cfg.Log.Range(ctx, p.Key, p.Position, repairPage)
-			if err != nil || !complete || len(back.missed)+len(records) > maxMissed {
+			if err != nil || !complete {
 				return false
 			}
 			for _, r := range records {
-				back.missed = append(back.missed, missed{key: p.Key, seq: r.Seq, push: r.Push})
+				if !back.add(missed{key: p.Key, seq: r.Seq, push: r.Push}, &g.cfg) {
+					return false
+				}
 				p.Seq = r.Seq
 			}
 			if len(records) < repairPage {
@@ -164,35 +189,26 @@ func (g *Gateway) read(ctx context.Context, back *comeback) bool {
 	return true
 }
 
-// restore makes a client the one that it was.
-func (sh *shard) restore(cl *client, back *comeback) {
+// add notes a message that was missed; false when that is more than can be sent at
+// once.
+func (b *comeback) add(m missed, cfg *Config) bool {
+	b.bytes += m.push.Size()
+	if len(b.missed) >= min(maxMissed, cfg.Session.OutputItems/2) || b.bytes > cfg.Session.OutputBytes/2 {
+		return false
+	}
+	b.missed = append(b.missed, m)
+	return true
+}
+
+// restore makes a client the one that it was and goes on with then.
+func (sh *shard) restore(cl *client, back *comeback, then func()) {
 	was := &back.saved.Client
 	cl.info.ID = was.ID
 	cl.recover = &recover{
 		pid: back.saved.PID, tag: back.saved.Tag, gen: back.saved.Gen, uid: was.UID,
 		returned: true, back: back,
 	}
-	// Its old connection may not know yet that it is dead.
-	sh.evict(was.ID)
-}
-
-// evict ends the session that still holds a client's ID.
-func (sh *shard) evict(id string) {
-	for _, other := range sh.g.shards {
-		end := func() {
-			cl := other.clients[id]
-			if cl == nil || !cl.accepted {
-				return
-			}
-			cl.conn.session.End(session.TransportClose, other.now, &other.acts)
-			other.settle(cl.conn)
-		}
-		if other == sh {
-			end()
-		} else {
-			other.inbox.post(end)
-		}
-	}
+	sh.claim(cl, was.ID, then)
 }
 
 // withRooms adds the rooms that the client was in.
@@ -208,18 +224,12 @@ func (r *recover) withRooms(rooms []string) []string {
 	return rooms
 }
 
-// maxRounds is how often a client that catches up may find that its rooms have
-// moved on meanwhile.
-const maxRounds = 8
-
-// catchUp lets the client in when what was fetched reaches up to where its rooms
-// are now; until then it fetches the rest. It runs on the shard, so that nothing
-// can come between the last look and the acceptance.
-func (sh *shard) catchUp(cl *client, round int) {
-	if cl.sock.Gone() {
-		return
-	}
+// catchUp fetches what was sent between the first look and now. From here on what
+// its rooms get is kept for the client, so that one more look is enough, however busy
+// they are.
+func (sh *shard) catchUp(cl *client) {
 	back := cl.recover.back
+	back.catching = true
 	behind := false
 	heads := make([]uint64, len(back.places))
 	for i, p := range back.places {
@@ -228,32 +238,61 @@ func (sh *shard) catchUp(cl *client, round int) {
 			behind = true
 		}
 	}
-	if behind && round >= maxRounds {
+	if !behind {
+		sh.caughtUp(cl, true)
+		return
+	}
+	sh.g.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(sh.g.ctx, 5*time.Second)
+		defer cancel()
+		ok := sh.g.read(ctx, back)
+		// What was read after a head was seen reaches up to it, also where the head of
+		// an empty log is no message but the store's clock.
+		for i := range back.places {
+			back.places[i].Seq = max(back.places[i].Seq, heads[i])
+		}
+		sh.inbox.post(func() { sh.caughtUp(cl, ok) })
+	})
+}
+
+// keep notes what a room of a client gets while the client catches up.
+func (cl *client) keep(p *message.Push, at *place) {
+	if r := cl.recover; r != nil && r.back != nil && r.back.catching && at.seq != 0 && len(r.back.kept) <= maxMissed {
+		r.back.kept = append(r.back.kept, missed{key: at.room.Key, seq: at.seq, push: p})
+	}
+}
+
+// caughtUp lets a client in that has all up to where its rooms are: what was read,
+// and after it what was kept.
+func (sh *shard) caughtUp(cl *client, ok bool) {
+	if cl.sock.Gone() {
+		return
+	}
+	back := cl.recover.back
+	at := make(map[message.Key]*message.Place, len(back.places))
+	for i := range back.places {
+		at[back.places[i].Key] = &back.places[i]
+	}
+	for _, m := range back.kept {
+		if p := at[m.key]; p != nil && m.seq > p.Seq {
+			p.Seq = m.seq
+			ok = ok && back.add(m, &sh.g.cfg)
+		}
+	}
+	if !ok {
 		sh.giveUp(cl)
 		return
 	}
-	if behind {
-		sh.g.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
-			ok := sh.g.read(ctx, back)
-			sh.inbox.post(func() {
-				if !ok {
-					sh.giveUp(cl)
-					return
-				}
-				// What was read after a head was seen reaches up to it, also where the head
-				// of an empty log is no message but the store's clock.
-				for i := range back.places {
-					back.places[i].Seq = max(back.places[i].Seq, heads[i])
-				}
-				sh.catchUp(cl, round+1)
-			})
-		})
+	if !sh.unclaim(cl) {
+		sh.evict(cl) // it has come back elsewhere meanwhile
 		return
 	}
-	sh.replay(cl, back)
 	cl.recover.back = nil
+	cl.standAtHeads()
+	sh.replay(cl, back)
+	if cl.sock.Gone() {
+		return // what it has missed was too much for it after all
+	}
 	sh.g.Stats.Recovered.Add(1)
 	sh.accept(cl)
 }
@@ -292,6 +331,9 @@ func (sh *shard) replay(cl *client, back *comeback) {
 			continue
 		}
 		had[m.push.ID] = struct{}{}
+		if len(m.push.Targets) > 1 {
+			cl.hadBefore(m.push.ID) // the bus may yet bring it for another of its rooms
+		}
 		if !newFilter(m.push).passes(cl) {
 			continue
 		}
@@ -304,26 +346,20 @@ func (sh *shard) replay(cl *client, back *comeback) {
 	}
 }
 
-// mergeMissed merges the rooms' messages by ID, keeping each room's order.
+// mergeMissed merges the rooms' messages by ID, keeping each room's order: a message
+// whose ID is below that of one before it in its room counts as of the same time.
 func mergeMissed(all []missed) []missed {
-	heads := make(map[message.Key][]missed)
-	var keys []message.Key
-	for _, m := range all {
-		if _, ok := heads[m.key]; !ok {
-			keys = append(keys, m.key)
-		}
-		heads[m.key] = append(heads[m.key], m)
+	latest := make(map[message.Key]string)
+	order := make([]string, len(all))
+	index := make([]int, len(all))
+	for i := range all {
+		order[i], index[i] = max(latest[all[i].key], all[i].push.ID), i
+		latest[all[i].key] = order[i]
 	}
-	out := make([]missed, 0, len(all))
-	for len(out) < len(all) {
-		var best message.Key
-		for _, key := range keys {
-			if len(heads[key]) > 0 && (best == "" || heads[key][0].push.ID < heads[best][0].push.ID) {
-				best = key
-			}
-		}
-		out = append(out, heads[best][0])
-		heads[best] = heads[best][1:]
+	slices.SortStableFunc(index, func(a, b int) int { return strings.Compare(order[a], order[b]) })
+	out := make([]missed, len(all))
+	for i, from := range index {
+		out[i] = all[from]
 	}
 	return out
 }
@@ -340,8 +376,8 @@ func (sh *shard) beginRecovery(cl *client) (pid string) {
 			return ""
 		}
 		cl.recover = &recover{pid: a + b[4:], tag: b[:4], uid: cl.info.UID}
+		sh.saveAgain(cl) // one that has come back was saved before its replay
 	}
-	sh.saveAgain(cl)
 	return cl.recover.pid
 }
 
@@ -355,7 +391,7 @@ func (sh *shard) saveAgain(cl *client) {
 	r.places = r.places[:0]
 	for i := range cl.seats {
 		seat := &cl.seats[i]
-		r.places = append(r.places, savedPlace{room: seat.Room, key: seat.Room.Key, seq: seat.Seq})
+		r.places = append(r.places, savedPlace{seat.Room, message.Position{Epoch: seat.Room.Log.Epoch, Seq: seat.Seq}})
 	}
 	sh.g.registrar.submit(op{save: r.saved(cl), ttl: savedFor}, nil, nil)
 }
@@ -363,7 +399,7 @@ func (sh *shard) saveAgain(cl *client) {
 func (r *recover) saved(cl *client) *message.Saved {
 	s := &message.Saved{PID: r.pid, Client: *cl.info, Tag: r.tag, Gen: r.gen, SavedAt: time.Now()}
 	for _, p := range r.places {
-		s.Places = append(s.Places, message.Place{Key: p.key, Position: message.Position{Epoch: p.room.Log.Epoch, Seq: p.seq}})
+		s.Places = append(s.Places, message.Place{Key: p.room.Key, Position: p.Position})
 	}
 	return s
 }
@@ -372,7 +408,7 @@ func (r *recover) saved(cl *client) *message.Saved {
 // window, or dropped when the client has said goodbye.
 func (sh *shard) lastSave(cl *client, why session.Reason) func(*op) {
 	r := cl.recover
-	if r == nil || r.back != nil || !cl.accepted {
+	if r == nil || r.back != nil {
 		return func(*op) {}
 	}
 	if why == session.ClientDisconnect {
@@ -396,27 +432,31 @@ func (sh *shard) offset(cl *client) string {
 	if r == nil || r.pid == "" {
 		return ""
 	}
-	b := r.append(make([]byte, 0, 64), cl)
-	if len(b) > maxOffset {
+	b, ok := r.append(make([]byte, 0, 64), cl)
+	if !ok || len(b) > maxOffset {
 		sh.saveAgain(cl)
-		b = r.append(b[:0], cl)
+		b, _ = r.append(b[:0], cl)
 	}
 	return string(b)
 }
 
-func (r *recover) append(b []byte, cl *client) []byte {
+// append writes the offset; false when a place's log has begun anew, so that what was
+// saved of it is no place to count from.
+func (r *recover) append(b []byte, cl *client) (offset []byte, ok bool) {
 	b = append(append(b, r.tag...), '.')
+	ok = true
 	b = strconv.AppendUint(b, uint64(r.gen), 36)
 	for i := range r.places {
 		p := &r.places[i]
 		seat := hub.SeatOf(cl, p.room)
-		if seat == nil || seat.Seq <= p.seq {
+		if seat == nil || seat.Seq <= p.Seq && p.Epoch == p.room.Log.Epoch {
 			continue
 		}
+		ok = ok && p.Epoch == p.room.Log.Epoch
 		b = append(b, '.')
 		b = strconv.AppendUint(b, uint64(i), 36)
 		b = append(b, '-')
-		b = strconv.AppendUint(b, seat.Seq-p.seq, 36)
+		b = strconv.AppendUint(b, seat.Seq-p.Seq, 36)
 	}
-	return b
+	return b, ok
 }

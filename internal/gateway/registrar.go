@@ -38,6 +38,17 @@ type registrar struct {
 	wake  chan struct{}
 }
 
+// maxOps is how many ops may wait before no handshake is accepted: a store that is
+// away for long must not fill the memory with who came and went.
+const maxOps = 65_536
+
+// behind tells whether too many ops wait.
+func (r *registrar) behind() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.ops) >= maxOps
+}
+
 func newRegistrar(node string, r Registry, l Log, logger *slog.Logger) *registrar {
 	return &registrar{
 		registry: r, log: l, slog: logger, node: node,
@@ -82,29 +93,36 @@ func (r *registrar) submit(o op, enter, exit []message.Key) {
 	}
 }
 
-// run works until ctx ends, and then through what is queued, once.
-func (r *registrar) run(ctx context.Context) {
-	for {
+// run works until stop is closed, and then through what is queued, until ctx ends.
+// Whoever waits for an op that was not carried out then is told as if it had been:
+// the node is going, and its clients with it.
+func (r *registrar) run(ctx context.Context, stop <-chan struct{}) {
+	for stopped := false; !stopped; {
 		select {
 		case <-r.wake:
-			r.work(ctx)
+		case <-stop:
+			stopped = true
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-			defer cancel()
-			r.work(last)
-			return
+			stopped = true
+		}
+		for _, o := range r.work(ctx) {
+			if o.done != nil {
+				o.done(nil)
+			}
 		}
 	}
 }
 
-func (r *registrar) work(ctx context.Context) {
+// work carries out what is queued. It returns the ops that it has not, which is so
+// only when ctx has ended.
+func (r *registrar) work(ctx context.Context) (undone []op) {
 	for {
 		r.mu.Lock()
 		batch := r.ops
 		r.ops = nil
 		r.mu.Unlock()
 		if len(batch) == 0 {
-			return
+			return nil
 		}
 		var (
 			changes []message.Change
@@ -116,7 +134,7 @@ func (r *registrar) work(ctx context.Context) {
 			keys = append(keys, batch[i].heads...)
 		}
 		if len(changes) > 0 && !r.persist(ctx, "write to the registry", func() error { return r.registry.Apply(ctx, changes) }) {
-			return
+			return batch
 		}
 		// The heads are read after the memberships were written: what was appended
 		// before is below them, what comes later is sent here.
@@ -124,15 +142,15 @@ func (r *registrar) work(ctx context.Context) {
 			heads, err = r.log.Heads(ctx, keys)
 			return err
 		}) {
-			return
+			return batch
 		}
 		for i := range batch {
 			o := &batch[i]
 			if o.save != nil && !r.persist(ctx, "save a session", func() error { return r.registry.Save(ctx, o.save, o.ttl) }) {
-				return
+				return batch[i:]
 			}
 			if o.forget != "" && !r.persist(ctx, "forget a session", func() error { return r.registry.Forget(ctx, o.forget) }) {
-				return
+				return batch[i:]
 			}
 			n := len(o.heads)
 			if o.done != nil {
@@ -151,6 +169,7 @@ func (r *registrar) persist(ctx context.Context, what string, act func() error) 
 			return true
 		}
 		if ctx.Err() != nil {
+			r.slog.Warn("the node stops with writes undone", "act", what, "err", err)
 			return false
 		}
 		r.slog.Warn("registry is away, trying again", "act", what, "err", err, "in", wait)

@@ -38,12 +38,15 @@ type shard struct {
 	calls    map[uint64]*ackCall // ack ID → push that waits for acknowledgements
 	nextAck  uint64
 	early    map[*hub.Room[*client]][]*message.Delivery // records that came before their predecessor
+	active   map[*hub.Room[*client]]int64               // rooms of which a record came lately → when
+	headsAt  int64                                      // when their heads are compared next
+	asking   bool                                       // the heads are being read
 	repairs  []repair
-	backlog  []*message.Up // events that a full upstream has refused
-	paused   []*conn       // whose sockets are not read meanwhile
-	retryAt  int64
-	sweepAt  int64
+	repairAt int64 // when the first of them is due
+	fetching int   // logs that are being read
+	backlog  backlog
 	stopping bool
+	sweepAt  int64
 }
 
 // sliceSockets is how many sockets a fan-out serves before the shard looks at the
@@ -69,6 +72,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		probes:   make(map[*socket]int64),
 		hub:      hub.New[*client](),
 		early:    make(map[*hub.Room[*client]][]*message.Delivery),
+		active:   make(map[*hub.Room[*client]]int64),
 		verdicts: make(map[string]*client),
 		calls:    make(map[uint64]*ackCall),
 	}
@@ -97,11 +101,20 @@ func (sh *shard) run() {
 		}
 		sh.now = sh.g.now()
 	}
+	sh.stop()
+}
+
+// stop ends what the shard still has. Nothing comes in any more; what waits for an
+// answer, a poll or a call, gets one.
+func (sh *shard) stop() {
 	for _, t := range sh.inbox.close() {
 		if t.run != nil {
-			t.run() // polls and posts that wait for an answer get one
+			t.run()
 		}
 	}
+	sh.endSome(len(sh.sessions), session.ShuttingDown)
+	sh.endCalls()
+	sh.retryBacklog()
 	_ = sh.engine.Close()
 }
 
@@ -114,11 +127,13 @@ func (sh *shard) patience() time.Duration {
 	if len(sh.sessions) == 0 && len(sh.probes) == 0 && len(sh.verdicts) == 0 && len(sh.calls) == 0 {
 		wait = -1
 	}
-	if len(sh.backlog) > 0 {
+	if sh.backlog.pending() {
 		wait = retryEvery * time.Millisecond
 	}
 	if len(sh.repairs) > 0 {
-		wait = repairDelay * time.Millisecond
+		if in := time.Duration(max(sh.repairAt-sh.now, 0)) * time.Millisecond; wait < 0 || in < wait {
+			wait = in
+		}
 	}
 	if in, ok := sh.wheel.Next(sh.now); ok && (wait < 0 || in < wait) {
 		wait = max(in, 0)
@@ -127,7 +142,7 @@ func (sh *shard) patience() time.Duration {
 }
 
 func (sh *shard) runInbox() {
-	tasks, behind := sh.inbox.take()
+	tasks, late := sh.inbox.take(sh.jobs.items, sh.jobs.bytes)
 	for i := range tasks {
 		t := &tasks[i]
 		if t.record != nil {
@@ -137,24 +152,27 @@ func (sh *shard) runInbox() {
 		}
 		*t = task{}
 	}
-	if behind != nil {
-		sh.repairAll(behind)
-	}
+	sh.repairAll(late)
 }
 
 // fire is called by the wheel for a session whose deadline has come.
 func (sh *shard) fire(t *timewheel.Timer[*conn]) {
 	c := t.Value
+	if c.paused {
+		// Its signs of life are left unread, by this side's doing. A socket that is gone
+		// shows by what is written to it.
+		c.session.Alive(sh.now)
+	}
 	c.session.Tick(sh.now, &sh.acts)
 	sh.settle(c)
 }
 
 // sweep looks after what is too rare to have a timer of its own.
 func (sh *shard) sweep() {
-	if len(sh.backlog) > 0 && sh.now >= sh.retryAt {
+	if sh.backlog.pending() && sh.now >= sh.backlog.retryAt {
 		sh.retryBacklog()
 	}
-	if len(sh.repairs) > 0 {
+	if len(sh.repairs) > 0 && sh.now >= sh.repairAt {
 		sh.runRepairs()
 	}
 	if sh.now < sh.sweepAt {
@@ -168,6 +186,9 @@ func (sh *shard) sweep() {
 	}
 	sh.expireVerdicts()
 	sh.expireCalls()
+	if len(sh.active) > 0 {
+		sh.compareHeads()
+	}
 }
 
 // settle follows up on a call of c's session: it does the actions, arms the timer
@@ -241,12 +262,13 @@ func (sh *shard) flushDirty() {
 	}
 }
 
-// endSome ends up to n sessions.
-func (sh *shard) endSome(n int, why session.Reason) {
+// endSome ends up to n sessions and returns how many of n are left over.
+func (sh *shard) endSome(n int, why session.Reason) (left int) {
 	for _, c := range sh.sessions {
-		if n--; n < 0 {
-			return
+		if n == 0 {
+			break
 		}
+		n--
 		c.session.End(why, sh.now, &sh.acts)
 		sh.settle(c)
 		if c.session.State() == session.Closing && c.poll == nil {
@@ -256,53 +278,5 @@ func (sh *shard) endSome(n int, why session.Reason) {
 		}
 	}
 	sh.flushDirty()
-}
-
-// publish hands an event to the bus. When the bus is full the event waits in the
-// shard's backlog, which is bounded by not reading the sockets that add to it.
-func (sh *shard) publish(c *conn, up *message.Up) {
-	up.Enqueued = time.Now()
-	if len(sh.backlog) == 0 {
-		if err := sh.g.cfg.Bus.Publish(up); err == nil {
-			return
-		}
-		sh.retryAt = sh.now + retryEvery
-	}
-	sh.backlog = append(sh.backlog, up)
-	if c != nil && !c.paused {
-		c.paused = true
-		sh.paused = append(sh.paused, c)
-		sh.g.Stats.PausedReads.Add(1)
-		if c.sock != nil && c.sock.nc != nil {
-			c.sock.nc.PauseReading()
-		}
-	}
-}
-
-func (sh *shard) retryBacklog() {
-	sh.retryAt = sh.now + retryEvery
-	sent := 0
-	for _, up := range sh.backlog {
-		if err := sh.g.cfg.Bus.Publish(up); err != nil {
-			break
-		}
-		sent++
-	}
-	sh.backlog = append(sh.backlog[:0], sh.backlog[sent:]...)
-	if len(sh.backlog) > 0 {
-		return
-	}
-	sh.backlog = nil
-	paused := sh.paused
-	sh.paused = nil
-	for _, c := range paused {
-		c.paused = false
-		if c.post != nil {
-			c.post <- httpAnswer{ok: true}
-			c.post = nil
-		}
-		if c.sock != nil && c.sock.nc != nil {
-			c.sock.nc.ResumeReading()
-		}
-	}
+	return n
 }

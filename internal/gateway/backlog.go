@@ -1,0 +1,96 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+
+	"holdfast/internal/message"
+	"holdfast/internal/session"
+)
+
+// backlog is the events that a full upstream has refused, in order. While there are
+// any, the sockets that add to it are not read and the posts that did so are not
+// answered, which bounds it by what is in flight. As one read of a socket may hold
+// thousands of small events, it has bounds of its own as well (those of the inbox):
+// past them the session that adds an event is closed, and no handshake is accepted.
+type backlog struct {
+	events  []*message.Up
+	bytes   int
+	paused  []*conn
+	retryAt int64
+	over    atomic.Bool // read by handshakes
+}
+
+func (b *backlog) pending() bool { return len(b.events) > 0 }
+
+// publish hands an event of c's (nil: of nobody who could be held up) to the bus.
+func (sh *shard) publish(c *conn, up *message.Up) {
+	up.Enqueued = time.Now()
+	b := &sh.backlog
+	if !b.pending() {
+		if err := sh.g.cfg.Bus.Publish(up); err == nil {
+			return
+		}
+		b.retryAt = sh.now + retryEvery
+	}
+	if over := len(b.events) >= sh.g.cfg.InboxRecords || b.bytes >= sh.g.cfg.InboxBytes; over {
+		b.over.Store(true)
+		if c != nil && up.Type == message.EventMessage {
+			sh.g.Stats.Overflows.Add(1)
+			c.session.End(session.LimitExceeded, sh.now, &sh.acts)
+			return
+		}
+	}
+	b.events = append(b.events, up)
+	b.bytes += up.Size()
+	if c != nil && !c.paused && !c.dropped {
+		c.paused = true
+		b.paused = append(b.paused, c)
+		sh.g.Stats.PausedReads.Add(1)
+		c.pauseReading()
+	}
+}
+
+func (c *conn) pauseReading() {
+	if c.sock != nil && c.sock.nc != nil {
+		c.sock.nc.PauseReading()
+	}
+}
+
+func (sh *shard) retryBacklog() {
+	b := &sh.backlog
+	b.retryAt = sh.now + retryEvery
+	sent := 0
+	for _, up := range b.events {
+		if err := sh.g.cfg.Bus.Publish(up); err != nil {
+			break
+		}
+		b.bytes -= up.Size()
+		sent++
+	}
+	rest := append(b.events[:0], b.events[sent:]...)
+	clear(b.events[len(rest):])
+	if b.events = rest; len(rest) > 0 {
+		return
+	}
+	b.events = nil
+	b.over.Store(false)
+	paused := b.paused
+	b.paused = nil
+	for _, c := range paused {
+		c.paused = false
+		c.session.Alive(sh.now)
+		c.answerPost(httpAnswer{ok: true})
+		if c.sock != nil && c.sock.nc != nil {
+			c.sock.nc.ResumeReading()
+		}
+	}
+}
+
+// answerPost answers a post that waits, if there is one.
+func (c *conn) answerPost(a httpAnswer) {
+	if c.post != nil {
+		c.post <- a
+		c.post = nil
+	}
+}
