@@ -1,0 +1,241 @@
+package loadgen
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/engineio"
+	"holdfast/wsframe"
+)
+
+// upgraded is called when the WebSocket stands: who speaks first?
+func (c *client) upgraded() {
+	switch c.loop.target.Protocol {
+	case Bare:
+		c.arrived(time.Now())
+	case Centrifugo:
+		c.write([]byte(`{"id":1,"connect":{}}`))
+	case SocketIO5, SocketIO4: // the server
+	}
+}
+
+// text takes one text message.
+func (c *client) text(b []byte) error {
+	now := time.Now()
+	switch c.loop.target.Protocol {
+	case Bare:
+		if len(b) > 0 && b[0] == bareEcho {
+			c.echo(b, now)
+		} else {
+			c.message(b, now)
+		}
+		return nil
+	case Centrifugo:
+		return c.centrifugo(b, now)
+	case SocketIO5, SocketIO4:
+	}
+	return c.packet(b, now)
+}
+
+// packet takes one packet of Engine.IO.
+func (c *client) packet(b []byte, now time.Time) error {
+	p, err := engineio.ParseText(c.version(), b)
+	if err != nil {
+		return err
+	}
+	switch p.Type {
+	case engineio.Open:
+		return c.open(p.Data, now)
+	case engineio.Ping:
+		c.loop.stats.Pings++
+		c.write([]byte("3"))
+	case engineio.Pong:
+		c.loop.stats.Pings++
+	case engineio.Message:
+		return c.socketIO(p.Data, now)
+	case engineio.Close:
+		return refusal("Engine.IO close")
+	case engineio.Upgrade, engineio.Noop:
+	}
+	return nil
+}
+
+func (c *client) version() engineio.Version {
+	if c.loop.target.Protocol == SocketIO4 {
+		return engineio.V3
+	}
+	return engineio.V4
+}
+
+func (c *client) open(data []byte, now time.Time) error {
+	if c.loop.target.Protocol == SocketIO4 {
+		o, err := engineio.ParseOpen(data)
+		if err != nil {
+			return err
+		}
+		c.ping = time.Duration(o.PingInterval) * time.Millisecond
+		c.pingAt = now.Add(c.ping)
+		return nil // the server connects the client to /
+	}
+	c.write(append([]byte("40"), c.auth...))
+	return nil
+}
+
+// socketIO takes one packet of Socket.IO, in the only forms that this client's
+// servers send: / and no attachments.
+func (c *client) socketIO(b []byte, now time.Time) error {
+	if len(b) == 0 {
+		return refusal("an empty Socket.IO packet")
+	}
+	rest := b[1:]
+	switch b[0] {
+	case '0':
+		c.arrived(now)
+	case '1':
+		return refusal("Socket.IO disconnect")
+	case '2':
+		n := digits(rest)
+		c.message(rest, now)
+		if n > 0 { // the server asks for an ack
+			c.write(slices.Concat([]byte("43"), rest[:n], []byte("[]")))
+		}
+	case '3':
+		id, err := strconv.ParseUint(string(rest[:digits(rest)]), 10, 64)
+		if err != nil {
+			return fmt.Errorf("read an ack: %w", err)
+		}
+		c.acked(id, rest, now)
+	case '4':
+		return refusal("CONNECT_ERROR " + string(rest[:min(len(rest), 80)]))
+	default:
+		c.loop.stats.Other++
+	}
+	return nil
+}
+
+func digits(b []byte) (n int) {
+	for n < len(b) && b[n] >= '0' && b[n] <= '9' {
+		n++
+	}
+	return n
+}
+
+// acked takes the answer to a message of a Load. An answer that says "error" is
+// none.
+func (c *client) acked(id uint64, data []byte, now time.Time) {
+	l := c.loop
+	due, ok := l.asked[id]
+	if !ok {
+		l.stats.Other++
+		return
+	}
+	delete(l.asked, id)
+	if bytes.Contains(data, []byte(`{"error":`)) {
+		l.stats.count("ack "+string(data[:min(len(data), 80)]), 1)
+		return
+	}
+	l.stats.Answered++
+	l.stats.RoundTrip.Record(now.Sub(due))
+}
+
+// bareEcho begins what a bare server sends back to its sender.
+const bareEcho = 'e'
+
+func (c *client) echo(b []byte, now time.Time) {
+	due, ok := dueTime(b)
+	if !ok {
+		c.loop.stats.Other++
+		return
+	}
+	c.loop.stats.Answered++
+	c.loop.stats.RoundTrip.Record(now.Sub(due))
+}
+
+// centrifugo takes what one frame of Centrifugo brings: one JSON object a line.
+func (c *client) centrifugo(b []byte, now time.Time) error {
+	for line := range bytes.Lines(b) {
+		line = bytes.TrimSpace(line)
+		switch {
+		case string(line) == "{}":
+			c.loop.stats.Pings++
+			c.write([]byte("{}"))
+		case bytes.HasPrefix(line, []byte(`{"push":`)):
+			c.message(line, now)
+		default:
+			if err := c.centrifugoReply(line, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *client) centrifugoReply(line []byte, now time.Time) error {
+	var reply struct {
+		ID    int             `json:"id"`
+		Error json.RawMessage `json:"error"`
+	}
+	if err := json.Unmarshal(line, &reply); err != nil {
+		return fmt.Errorf("read a reply: %w", err)
+	}
+	if reply.Error != nil {
+		return refusal("reply " + string(reply.Error))
+	}
+	switch reply.ID {
+	case 1:
+		c.write([]byte(`{"id":2,"subscribe":{"channel":"` + CentrifugoChannel + `"}}`))
+	case 2:
+		c.arrived(now)
+	}
+	return nil
+}
+
+// CentrifugoChannel is what every client of Centrifugo subscribes to.
+const CentrifugoChannel = "bench"
+
+// Argument is a JSON object that makes the message 42["name",{…}] of Socket.IO
+// size bytes long, or a little longer when that is too short for it, with the due
+// time in it.
+func Argument(name string, size int, due time.Time) string {
+	head := `{` + timeMark + strconv.FormatInt(due.UnixNano(), 10) + `,"pad":"`
+	pad := size - len(`42["",]`) - len(name) - len(head) - len(`"}`)
+	return head + strings.Repeat("x", max(pad, 0)) + `"}`
+}
+
+// EventText is that message.
+func EventText(name string, size int, due time.Time) string {
+	return `42["` + name + `",` + Argument(name, size, due) + `]`
+}
+
+// load sends one message of a Load.
+func (c *client) load(l *Load, due time.Time) {
+	arg := Argument(l.Event, l.Size, due)
+	buf := c.loop.message[:0]
+	switch c.loop.target.Protocol {
+	case Bare:
+		buf = append(buf, bareEcho, ' ')
+		buf = append(buf, arg...)
+	case SocketIO5, SocketIO4:
+		buf = append(buf, '4', '2')
+		if l.Ack {
+			c.loop.lastAsk++
+			c.loop.asked[c.loop.lastAsk] = due
+			buf = strconv.AppendUint(buf, c.loop.lastAsk, 10)
+		}
+		buf = append(buf, `["`...)
+		buf = append(buf, l.Event...)
+		buf = append(buf, `",`...)
+		buf = append(buf, arg...)
+		buf = append(buf, ']')
+	case Centrifugo:
+		return // it echoes nothing
+	}
+	c.loop.message = buf
+	c.loop.stats.Sent++
+	c.send(wsframe.Text, buf)
+}

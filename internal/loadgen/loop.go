@@ -1,0 +1,242 @@
+package loadgen
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"holdfast/internal/netpoll"
+	"holdfast/wsframe"
+)
+
+// loop is the goroutine that owns an engine and the clients in it.
+type loop struct {
+	target  *Target
+	host    string
+	engine  netpoll.Engine
+	done    chan struct{} // closed when it has ended
+	reading wsframe.ReaderOptions
+
+	// Owned by the goroutine.
+	up      []*client            // those that are connected
+	waiting map[*client]struct{} // those on their way
+	asked   map[uint64]time.Time // acks that are due, by ID
+	lastAsk uint64
+	drives  []*drive
+	stats   Stats
+	current *client // whose bytes are being read
+	emit    wsframe.EmitFunc
+	scratch []byte // a frame
+	message []byte // its payload
+	sweepAt time.Time
+	stop    bool
+	err     error // the engine's own
+
+	mu    sync.Mutex
+	inbox []func()
+}
+
+// drive is a Load under way in one loop.
+type drive struct {
+	load     Load
+	schedule Schedule
+	sent     int
+	total    int
+	end      func()
+}
+
+func newLoop(target *Target, host string) (*loop, error) {
+	engine, err := netpoll.New(netpoll.Auto, netpoll.Options{})
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{
+		target: target, host: host, engine: engine, done: make(chan struct{}),
+		reading: wsframe.ReaderOptions{Client: true, MaxMessage: 16 << 20},
+		waiting: make(map[*client]struct{}), asked: make(map[uint64]time.Time),
+	}
+	l.emit = func(op wsframe.Opcode, payload []byte) error {
+		if l.current.phase == gone {
+			return net.ErrClosed
+		}
+		return l.current.frame(op, payload)
+	}
+	go l.run()
+	return l, nil
+}
+
+// post has f run in the loop. It is never waited for; after the loop's end f is
+// dropped.
+func (l *loop) post(f func()) {
+	l.mu.Lock()
+	l.inbox = append(l.inbox, f)
+	l.mu.Unlock()
+	l.engine.Wake()
+}
+
+// call runs f in the loop and waits for it.
+func (l *loop) call(f func()) error {
+	ran := make(chan struct{})
+	l.post(func() { f(); close(ran) })
+	select {
+	case <-ran:
+		return nil
+	case <-l.done:
+		if l.err != nil {
+			return l.err
+		}
+		return net.ErrClosed
+	}
+}
+
+func (l *loop) run() {
+	defer close(l.done)
+	defer func() { _ = l.engine.Close() }()
+	for !l.stop {
+		if l.err = l.engine.Poll(l.wait(time.Now())); l.err != nil {
+			return
+		}
+		l.mu.Lock()
+		work := l.inbox
+		l.inbox = nil
+		l.mu.Unlock()
+		for _, f := range work {
+			f()
+		}
+		now := time.Now()
+		l.drive(now)
+		l.sweep(now)
+	}
+}
+
+// sweepEvery is how exact time-outs and a client's own heartbeats are.
+const sweepEvery = 100 * time.Millisecond
+
+// wait is how long nothing is due.
+func (l *loop) wait(now time.Time) time.Duration {
+	d := l.sweepAt.Sub(now)
+	for _, r := range l.drives {
+		d = min(d, r.schedule.At(r.sent).Sub(now))
+	}
+	return max(d, 0)
+}
+
+// sweep ends what takes too long, and sends the heartbeats of Engine.IO 3.
+func (l *loop) sweep(now time.Time) {
+	if now.Before(l.sweepAt) {
+		return
+	}
+	l.sweepAt = now.Add(sweepEvery)
+	for c := range l.waiting {
+		if now.After(c.attempt.deadline(c)) {
+			c.end(refusal("no answer to the handshake in time"))
+		}
+	}
+	if l.target.Protocol != SocketIO4 {
+		return
+	}
+	for i := len(l.up) - 1; i >= 0; i-- { // backwards, for end moves the last
+		if c := l.up[i]; c.ping > 0 && !now.Before(c.pingAt) {
+			c.pingAt = now.Add(c.ping)
+			c.write([]byte("2"))
+		}
+	}
+}
+
+// burst bounds the messages that a late loop sends without a look at its sockets.
+const burst = 256
+
+// drive sends what is due.
+func (l *loop) drive(now time.Time) {
+	for i := 0; i < len(l.drives); i++ {
+		d := l.drives[i]
+		due := min(d.schedule.Due(now), d.total)
+		for n := 0; d.sent < due && n < burst; n++ {
+			if len(l.up) == 0 {
+				d.sent = d.total
+				break
+			}
+			senders := len(l.up)
+			if d.load.Clients > 0 {
+				senders = min(senders, d.load.Clients)
+			}
+			at := d.schedule.At(d.sent)
+			l.stats.Late.Record(now.Sub(at))
+			l.up[d.sent%senders].load(&d.load, at)
+			d.sent++
+		}
+		if d.sent >= d.total {
+			l.drives = append(l.drives[:i], l.drives[i+1:]...)
+			i--
+			d.end()
+		}
+	}
+}
+
+// add takes a connection that was dialled.
+func (l *loop) add(nc net.Conn, a *attempt, c *client) {
+	if l.stop {
+		_ = nc.Close()
+		a.finish()
+		return
+	}
+	conn, err := l.engine.Add(nc, c)
+	if err != nil {
+		_ = nc.Close()
+		l.failed(a, err)
+		return
+	}
+	c.conn, c.loop, c.attempt = conn, l, a
+	l.waiting[c] = struct{}{}
+	object, query := l.target.credentials(c.index, a.room(c.index), a.began)
+	if l.target.Protocol == SocketIO5 {
+		c.auth = object
+	}
+	l.stats.Late.Record(a.late)
+	c.push(l.target.request(l.host, query))
+}
+
+// failed counts an attempt that got no connection.
+func (l *loop) failed(a *attempt, err error) {
+	l.stats.Failed++
+	l.stats.count(reason(err), 1)
+	a.finish()
+}
+
+// collect takes the counters.
+func (l *loop) collect() Stats {
+	s := l.stats
+	s.Up = len(l.up)
+	l.stats = Stats{}
+	return s
+}
+
+// leave closes n clients that are up.
+func (l *loop) leave(n int) {
+	for ; n > 0 && len(l.up) > 0; n-- {
+		l.up[len(l.up)-1].end(nil)
+	}
+}
+
+// reason makes an error a key that many of its kind share: no addresses, no ports.
+func reason(err error) string {
+	var said refusal
+	var number syscall.Errno
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &said):
+		return string(said)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "no connection in time"
+	case errors.As(err, &number):
+		return number.Error()
+	case errors.As(err, &unknown):
+		return "the server's certificate is not trusted"
+	}
+	return fmt.Sprintf("%.80s", err.Error())
+}

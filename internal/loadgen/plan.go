@@ -1,0 +1,186 @@
+package loadgen
+
+import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Protocol is what clients speak over the WebSocket.
+type Protocol string
+
+const (
+	SocketIO5  Protocol = "eio4"       // Engine.IO 4, Socket.IO protocol 5: clients v3 and v4
+	SocketIO4  Protocol = "eio3"       // Engine.IO 3, Socket.IO protocol 4: clients v2
+	Bare       Protocol = "bare"       // messages without any packet: what is sent comes back
+	Centrifugo Protocol = "centrifugo" // the JSON protocol of Centrifugo
+)
+
+// Target is a server, as its clients see it.
+type Target struct {
+	URL      string   `json:"url"`                // http:// or https://
+	Path     string   `json:"path,omitempty"`     // default /socket.io/, or what the protocol has
+	Protocol Protocol `json:"protocol"`           // default SocketIO5
+	Insecure bool     `json:"insecure,omitempty"` // any certificate will do
+
+	// Secret signs a token for each client (HS256, subject "u" and its number, all
+	// rooms); none is sent when it is empty.
+	Secret string `json:"secret,omitempty"`
+
+	// Sources are how many addresses clients come from, 127.0.0.2 and up: one
+	// address has 28,000 ports, fewer for a minute after each that was closed.
+	// Default 16 for a server on 127.0.0.0/8; else the system chooses.
+	Sources int `json:"sources,omitempty"`
+}
+
+// Plan says which clients come and how fast.
+type Plan struct {
+	Clients  int           `json:"clients"`
+	First    int           `json:"first,omitempty"`    // number of the first of them
+	Rate     float64       `json:"rate,omitempty"`     // arrivals a second; 0: as fast as Parallel allows
+	Parallel int           `json:"parallel,omitempty"` // handshakes under way at once; default 1024, or 64 without a rate
+	Timeout  time.Duration `json:"timeout,omitempty"`  // for each handshake; default 20 s
+	Rooms    Rooms         `json:"rooms"`
+}
+
+// Rooms says which room a client joins. The zero value: none.
+type Rooms struct {
+	Name string `json:"name,omitempty"` // one room for all; or with Least set, what the rooms' names begin with
+	// Least and Most bound the sizes of rooms: small ones are the commonest, as
+	// with documents. The sizes follow from Seed alone.
+	Least int    `json:"least,omitempty"`
+	Most  int    `json:"most,omitempty"`
+	Seed  uint64 `json:"seed,omitempty"`
+}
+
+// Load says what connected clients send, in turns.
+type Load struct {
+	Rate    float64       `json:"rate"` // messages a second, of all of them together
+	For     time.Duration `json:"forNs"`
+	Event   string        `json:"event"`             // its name
+	Size    int           `json:"size"`              // of a whole message, in bytes
+	Ack     bool          `json:"ack,omitempty"`     // ask for an answer
+	Start   time.Time     `json:"start"`             // when the first is due; zero: now
+	Clients int           `json:"clients,omitempty"` // only the first of them send; 0: all
+}
+
+func (t *Target) withDefaults() (*Target, error) {
+	c := *t
+	c.Protocol = cmp.Or(c.Protocol, SocketIO5)
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("read the server's URL: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("the server's URL %q is not http://HOST:PORT or https://HOST:PORT", c.URL)
+	}
+	if c.Path == "" {
+		switch c.Protocol {
+		case SocketIO5, SocketIO4:
+			c.Path = "/socket.io/"
+		case Centrifugo:
+			c.Path = "/connection/websocket"
+		case Bare:
+			c.Path = "/"
+		default:
+			return nil, fmt.Errorf("there is no protocol %q", c.Protocol)
+		}
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); c.Sources == 0 && err == nil && ip.Is4() && ip.IsLoopback() {
+		c.Sources = 16
+	}
+	return &c, nil
+}
+
+func (p Plan) withDefaults() Plan {
+	if p.Parallel <= 0 {
+		p.Parallel = 1024
+		if p.Rate <= 0 {
+			p.Parallel = 64
+		}
+	}
+	p.Timeout = cmp.Or(p.Timeout, 20*time.Second)
+	return p
+}
+
+// Names gives the rooms of the clients 0 … n-1; nil when there are none.
+func (r Rooms) Names(n int) []string {
+	if r.Name == "" {
+		return nil
+	}
+	names := make([]string, 0, n)
+	if r.Least <= 0 {
+		for range n {
+			names = append(names, r.Name)
+		}
+		return names
+	}
+	random := rand.New(rand.NewPCG(r.Seed, r.Seed))
+	for room := 0; len(names) < n; room++ {
+		name := r.Name + strconv.Itoa(room)
+		// The cube makes a room of 2 to 300 have 77 on average and 39 in the median.
+		x := random.Float64()
+		size := r.Least + int(x*x*x*float64(max(r.Most, r.Least)-r.Least+1))
+		for range min(size, n-len(names)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// token is a JSON Web Token for a user who may join any room.
+func token(secret, uid string, now time.Time) string {
+	enc := base64.RawURLEncoding
+	text := enc.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + enc.EncodeToString(fmt.Appendf(nil,
+		`{"sub":%q,"iat":%d,"exp":%d,"rooms":["*"]}`, uid, now.Unix(), now.Add(24*time.Hour).Unix()))
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(text))
+	return text + "." + enc.EncodeToString(mac.Sum(nil))
+}
+
+// credentials are the auth object of a client, nil when it has nothing to say, and
+// the same as parts of a query.
+func (t *Target) credentials(index int, room string, now time.Time) (object []byte, query string) {
+	auth := make(map[string]string, 2)
+	if t.Secret != "" {
+		auth["token"] = token(t.Secret, "u"+strconv.Itoa(index), now)
+		query = "&token=" + auth["token"]
+	}
+	if room != "" {
+		auth["guid"] = room
+		query += "&guid=" + url.QueryEscape(room)
+	}
+	if len(auth) > 0 {
+		object, _ = json.Marshal(auth) // strings always marshal
+	}
+	return object, query
+}
+
+// upgradeKey is every client's Sec-WebSocket-Key, with its answer: no cache stands
+// between a load generator and its server, which is all that the key is about.
+const (
+	upgradeKey    = "dGhlIHNhbXBsZSBub25jZQ=="
+	upgradeAnswer = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+)
+
+// request is the opening handshake of a client.
+func (t *Target) request(host, query string) []byte {
+	path := t.Path
+	switch t.Protocol {
+	case SocketIO5:
+		path += "?EIO=4&transport=websocket"
+	case SocketIO4:
+		path += "?EIO=3&transport=websocket" + query
+	case Bare, Centrifugo:
+	}
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\nUser-Agent: holdfast-bench\r\n\r\n", path, host, upgradeKey)
+}

@@ -1,0 +1,275 @@
+package loadgen
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Swarm is a number of clients of one server. Its methods are called one at a
+// time.
+type Swarm interface {
+	// Connect lets clients come as planned and returns when each of them is
+	// connected or has failed, which Collect tells apart. The error is for what
+	// stops all of them.
+	Connect(ctx context.Context, p Plan) error
+
+	// Drive lets connected clients send and returns when the last message was
+	// sent. Answers may still be under way.
+	Drive(ctx context.Context, l Load) error
+
+	// Collect returns what happened since it was last called.
+	Collect(ctx context.Context) (Stats, error)
+
+	// Leave closes n clients, the youngest first, at a rate a second (0: at once).
+	Leave(ctx context.Context, n int, rate float64) error
+
+	// Close closes all of them and ends the swarm's goroutines and processes.
+	Close() error
+}
+
+// Local is a Swarm in this process.
+type Local struct {
+	target *Target
+	addr   string // host and port
+	tls    *tls.Config
+	loops  []*loop
+
+	mu     sync.Mutex
+	came   int   // clients that were dialled, for the loops' turns
+	leaves []int // loops of those, the youngest last
+}
+
+var _ Swarm = (*Local)(nil)
+
+// NewLocal makes one without clients. loops is how many goroutines serve them; 0:
+// one, which is enough for 100,000 messages a second and leaves the server its
+// processors.
+func NewLocal(t Target, loops int) (*Local, error) {
+	target, err := t.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(target.URL)
+	if err != nil {
+		return nil, fmt.Errorf("read the server's URL: %w", err)
+	}
+	s := &Local{target: target, addr: u.Host}
+	if u.Port() == "" {
+		s.addr = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	}
+	if u.Scheme == "https" {
+		s.tls = &tls.Config{ServerName: u.Hostname(), InsecureSkipVerify: target.Insecure, NextProtos: []string{"http/1.1"}}
+	}
+	for range max(loops, 1) {
+		l, err := newLoop(target, u.Host)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.loops = append(s.loops, l)
+	}
+	return s, nil
+}
+
+// attempt is what the clients of one Connect share.
+type attempt struct {
+	plan  Plan
+	rooms []string
+	began time.Time
+	late  time.Duration
+	free  chan struct{} // a token for each handshake that may begin
+	left  *atomic.Int64
+	done  chan struct{} // closed when none is left
+}
+
+func (a *attempt) room(index int) string {
+	if a.rooms == nil {
+		return ""
+	}
+	return a.rooms[index]
+}
+
+func (a *attempt) deadline(c *client) time.Time { return c.due.Add(a.plan.Timeout) }
+
+// finish is called once for each client, when it is up or has failed.
+func (a *attempt) finish() {
+	a.free <- struct{}{}
+	if a.left.Add(-1) == 0 {
+		close(a.done)
+	}
+}
+
+// Connect implements Swarm.
+func (s *Local) Connect(ctx context.Context, p Plan) error {
+	if p.Clients <= 0 {
+		return nil
+	}
+	p = p.withDefaults()
+	shared := attempt{
+		plan: p, rooms: p.Rooms.Names(p.First + p.Clients), began: time.Now(),
+		free: make(chan struct{}, p.Parallel), left: new(atomic.Int64), done: make(chan struct{}),
+	}
+	shared.left.Store(int64(p.Clients))
+	for range p.Parallel {
+		shared.free <- struct{}{}
+	}
+	schedule := Schedule{Start: shared.began, Rate: p.Rate}
+	for i := range p.Clients {
+		due := schedule.At(i)
+		if err := sleepUntil(ctx, due); err != nil {
+			return fmt.Errorf("connect clients: %w", err)
+		}
+		select {
+		case <-shared.free:
+		case <-ctx.Done():
+			return fmt.Errorf("connect clients: %w", ctx.Err())
+		}
+		a := shared
+		c := &client{index: p.First + i, due: due}
+		if p.Rate > 0 {
+			a.late = time.Since(due)
+		} else {
+			c.due = time.Now() // nothing was promised
+		}
+		turn := s.turn()
+		go s.dial(ctx, &a, c, turn)
+	}
+	select {
+	case <-shared.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("connect clients: %w", ctx.Err())
+	}
+}
+
+func (s *Local) turn() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n = s.came
+	s.came++
+	s.leaves = append(s.leaves, n%len(s.loops))
+	return n
+}
+
+// dial makes one connection and hands it to a loop. A goroutine for each lasts as
+// long as the TCP and TLS handshakes.
+func (s *Local) dial(ctx context.Context, a *attempt, c *client, turn int) {
+	l := s.loops[turn%len(s.loops)]
+	limit, cancel := context.WithDeadline(ctx, time.Now().Add(a.plan.Timeout))
+	defer cancel()
+	dialer := net.Dialer{KeepAlive: -1, Control: lateBind}
+	if s.target.Sources > 0 {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+turn%min(s.target.Sources, 250)))}
+	}
+	nc, err := dialer.DialContext(limit, "tcp", s.addr)
+	if err == nil && s.tls != nil {
+		tc := tls.Client(nc, s.tls)
+		if err = tc.HandshakeContext(limit); err != nil {
+			_ = nc.Close()
+		}
+		nc = tc
+	}
+	l.post(func() {
+		if err != nil {
+			l.failed(a, err)
+			return
+		}
+		l.add(nc, a, c)
+	})
+}
+
+// Drive implements Swarm. Each loop sends its share.
+func (s *Local) Drive(ctx context.Context, load Load) error {
+	if load.Start.IsZero() {
+		load.Start = time.Now()
+	}
+	n := len(s.loops)
+	total := int(load.Rate * load.For.Seconds())
+	ended := make(chan struct{}, n)
+	share := load
+	share.Rate /= float64(n)
+	share.Clients = (load.Clients + n - 1) / n
+	for i, l := range s.loops {
+		d := &drive{
+			load: share, total: (total + i) / n, end: func() { ended <- struct{}{} },
+			schedule: Schedule{Start: load.Start.Add(time.Duration(float64(i) / load.Rate * float64(time.Second))), Rate: share.Rate},
+		}
+		l.post(func() {
+			clear(l.asked)
+			l.drives = append(l.drives, d)
+		})
+	}
+	for range s.loops {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			for _, l := range s.loops {
+				l.post(func() { l.drives = nil })
+			}
+			return fmt.Errorf("send messages: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// Collect implements Swarm.
+func (s *Local) Collect(context.Context) (Stats, error) {
+	var sum Stats
+	for _, l := range s.loops {
+		var part Stats
+		if err := l.call(func() { part = l.collect() }); err != nil {
+			return sum, fmt.Errorf("collect counters: %w", err)
+		}
+		sum.Merge(&part)
+	}
+	return sum, nil
+}
+
+// Leave implements Swarm.
+func (s *Local) Leave(ctx context.Context, n int, rate float64) error {
+	schedule := Schedule{Start: time.Now(), Rate: rate}
+	for i := range n {
+		if err := sleepUntil(ctx, schedule.At(i)); err != nil {
+			return fmt.Errorf("close clients: %w", err)
+		}
+		s.mu.Lock()
+		if len(s.leaves) == 0 {
+			s.mu.Unlock()
+			break
+		}
+		l := s.loops[s.leaves[len(s.leaves)-1]]
+		s.leaves = s.leaves[:len(s.leaves)-1]
+		s.mu.Unlock()
+		l.post(func() { l.leave(1) })
+	}
+	for _, l := range s.loops { // until all have been done
+		if err := l.call(func() {}); err != nil {
+			return fmt.Errorf("close clients: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close implements Swarm.
+func (s *Local) Close() error {
+	var errs []error
+	for _, l := range s.loops {
+		l.post(func() {
+			l.leave(len(l.up))
+			l.stop = true
+		})
+		<-l.done
+		errs = append(errs, l.err)
+	}
+	return errors.Join(errs...)
+}
+
+// Loops is how many loops a machine should have for heavy loads of clients.
+func Loops() int { return max(runtime.GOMAXPROCS(0)/2, 1) }
