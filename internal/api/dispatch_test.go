@@ -266,8 +266,7 @@ func TestSettling(t *testing.T) {
 		}
 		settled := 0
 		ann := w.add("n1", "ann", "")
-		up := w.emit(ann, "e", "[]", 0)
-		<-w.up
+		up := w.event(ann, "e", "[]", 0)
 		s.intake.take(up, func() { settled++ })
 		synctest.Wait()
 		c.done(c.ack(up.ID))

@@ -404,19 +404,24 @@ func (w testWriter) Write(b []byte) (int, error) {
 
 // emit makes a client send an event. ackID 0: it wants no ack.
 func (w *world) emit(c *message.Client, name, args string, ackID uint64) *message.Up {
+	up := w.event(c, name, args, ackID)
+	w.up <- up
+	return up
+}
+
+// event makes what emit sends.
+func (w *world) event(c *message.Client, name, args string, ackID uint64) *message.Up {
 	w.mu.Lock()
 	var rooms []string
 	if info := w.clients[c.ID]; info != nil {
 		rooms = slices.Clone(info.Rooms)
 	}
 	w.mu.Unlock()
-	up := &message.Up{
+	return &message.Up{
 		ID: fmt.Sprintf("ev-%s-%s-%d", c.ID, name, ackID), Type: message.EventMessage, Client: c, Session: "s" + c.ID,
 		Order: c.ID, Name: name, Payload: message.Payload{JSON: []byte(args)}, AckID: ackID, WantsAck: ackID > 0,
 		Rooms: rooms, Received: time.Now(), TraceID: "trace-1",
 	}
-	w.up <- up
-	return up
 }
 
 func (w *world) connect(c *message.Client, verdict bool, auth string, rooms ...string) {
