@@ -25,6 +25,15 @@ type room struct {
 	noIO   bool     // neither files nor networks, not even by the standard library
 }
 
+// otherModule tells whether a folder is a module of its own, with arrows of its own.
+func otherModule(tree fs.FS, folder string) bool {
+	if folder == "." {
+		return false
+	}
+	_, err := fs.Stat(tree, path.Join(folder, "go.mod"))
+	return err == nil
+}
+
 // skipped are folders that are not the project's own text.
 var skipped = []string{".git", "node_modules", ".build", "bin"}
 
@@ -42,9 +51,9 @@ func checkHouse(tree fs.FS, module string, house []room, forTests []string) (fou
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && slices.Contains(skipped, d.Name()):
+		case d.IsDir() && (slices.Contains(skipped, d.Name()) || otherModule(tree, name)):
 			return fs.SkipDir
-		case !d.Type().IsRegular():
+		case !d.Type().IsRegular(), d.Name() == ".git": // a file in a linked work tree
 			return nil
 		}
 		text, err := fs.ReadFile(tree, name)

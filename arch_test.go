@@ -74,6 +74,9 @@ var house = []room{
 		"github.com/alecthomas/kong", connectRPC, protobuf, prometheus,
 	}},
 
+	// The comparison drives servers, holdfast among them, from outside.
+	{folder: "bench/compare", may: []string{"internal/loadgen"}},
+
 	// A backend as a user would write it: it knows the contract and nothing else.
 	{folder: "examples/chat-go", may: []string{
 		"proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect", connectRPC,
