@@ -170,6 +170,7 @@ func newGateway(cfg *boot.Config, s *stores, v *auth.Verifier, log *slog.Logger)
 			OutputBytes:    int(l.OutputBytes), OutputItems: l.OutputMessages, OutputAge: l.OutputAge.Milliseconds(),
 		},
 		AskBackend:     asksBackend(cfg),
+		AckedByTheBus:  api.AckedByTheBus(rules(cfg)),
 		UpgradeTimeout: cfg.Timeouts.Upgrade, VerdictTimeout: cfg.Timeouts.Verdict,
 		Recovery: cfg.Recovery.Enabled, Window: cfg.Recovery.Window,
 		Deflate: cfg.Compression.WebSocket, DeflateThreshold: int(cfg.Compression.Threshold),
@@ -226,6 +227,7 @@ func newAPI(cfg *boot.Config, s *stores, log *slog.Logger) (*api.Server, error) 
 		},
 		Limits:    api.Limits{Attachments: cfg.Limits.PushAttachments, PushBytes: int(cfg.Limits.PushBytes)},
 		CheckArgs: checkArgs,
+		Rules:     rules(cfg),
 	}
 	for name, b := range cfg.Backends {
 		headers := make(map[string]string, len(b.Headers))
@@ -236,10 +238,15 @@ func newAPI(cfg *boot.Config, s *stores, log *slog.Logger) (*api.Server, error) 
 			Name: name, URL: b.URL, Timeout: b.Timeout, MaxConcurrency: b.MaxConcurrency, Headers: headers,
 		})
 	}
-	for _, r := range cfg.Routes {
-		c.Rules = append(c.Rules, rule(r))
-	}
 	return api.New(c)
+}
+
+func rules(cfg *boot.Config) []api.Rule {
+	list := make([]api.Rule, len(cfg.Routes))
+	for i, r := range cfg.Routes {
+		list[i] = rule(r)
+	}
+	return list
 }
 
 // checkArgs tells whether text is what a push may carry: a JSON array whose

@@ -26,6 +26,7 @@ type cli struct {
 	Push    pushCommand    `cmd:"" help:"Send an event to clients."`
 	Tail    tailCommand    `cmd:"" help:"Show the events of clients as they come."`
 	Token   tokenCommand   `cmd:"" help:"Make a token with which a client may connect."`
+	Bench   benchCommand   `cmd:"" help:"Put load on a server, and measure it."`
 	Doctor  doctorCommand  `cmd:"" help:"Check the configuration and what it refers to."`
 	Version versionCommand `cmd:"" help:"Say which version this is."`
 }

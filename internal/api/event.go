@@ -27,6 +27,7 @@ type event struct {
 // newEvent returns an event that its maker holds.
 func (s *Server) newEvent(up *message.Up, settled func()) *event {
 	e := &event{s: s, up: up, dequeued: s.cfg.Now(), settled: settled}
+	e.answered.Store(up.Acked)
 	e.holders.Store(1)
 	return e
 }

@@ -110,6 +110,17 @@ func newRules(list []Rule) *rules {
 	return t
 }
 
+// AckedByTheBus tells which events need no more for their acknowledgement than to
+// be on the bus: their rule says durable and no backend can be too full for them. A
+// node whose bus is durable when it has taken an event answers those by itself.
+func AckedByTheBus(list []Rule) func(event string) bool {
+	t := newRules(list)
+	return func(name string) bool {
+		r := t.match(&message.Up{Type: message.EventMessage, Name: name})
+		return r.Ack == AckDurable && r.Backend == ""
+	}
+}
+
 // match returns the rule for an event.
 func (t *rules) match(up *message.Up) *Rule {
 	for i := range t.list {

@@ -23,13 +23,14 @@ type backlog struct {
 
 func (b *backlog) pending() bool { return len(b.events) > 0 }
 
-// publish hands an event of c's (nil: of nobody who could be held up) to the bus.
-func (sh *shard) publish(c *conn, up *message.Up) {
+// publish hands an event of c's (nil: of nobody who could be held up) to the bus;
+// false when it has to wait for room there.
+func (sh *shard) publish(c *conn, up *message.Up) (taken bool) {
 	up.Enqueued = time.Now()
 	b := &sh.backlog
 	if !b.pending() {
 		if err := sh.g.cfg.Bus.Publish(up); err == nil {
-			return
+			return true
 		}
 		b.retryAt = sh.now + retryEvery
 	}
@@ -38,9 +39,10 @@ func (sh *shard) publish(c *conn, up *message.Up) {
 		if c != nil && up.Type == message.EventMessage {
 			sh.g.Stats.Overflows.Add(1)
 			c.session.End(session.LimitExceeded, sh.now, &sh.acts)
-			return
+			return false
 		}
 	}
+	up.Acked = false // that is for ws-api, when it gets the event
 	b.events = append(b.events, up)
 	b.bytes += up.Size()
 	if c != nil && !c.paused && !c.dropped {
@@ -49,6 +51,7 @@ func (sh *shard) publish(c *conn, up *message.Up) {
 		sh.g.Stats.PausedReads.Add(1)
 		c.pauseReading()
 	}
+	return false
 }
 
 func (c *conn) pauseReading() {

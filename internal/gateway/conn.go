@@ -151,14 +151,21 @@ func (sh *shard) answerPoll(c *conn) {
 	}
 }
 
+// noArguments is an acknowledgement that says nothing but that it is one.
+var noArguments = message.Payload{JSON: []byte("[]")}
+
 // event passes what a client emitted on to ws-api.
 func (sh *shard) event(c *conn, a *session.Action) {
 	cl := a.Client.Owner.(*client)
 	sh.g.Stats.EventsIn.Add(1)
-	sh.publish(c, sh.up(c, cl, &message.Up{
+	acked := a.WantsAck && sh.g.cfg.AckedByTheBus != nil && sh.g.cfg.AckedByTheBus(a.Name)
+	taken := sh.publish(c, sh.up(c, cl, &message.Up{
 		Type: message.EventMessage, Name: a.Name, Payload: a.Payload,
-		WantsAck: a.WantsAck, AckID: a.AckID, Rooms: cl.rooms,
+		WantsAck: a.WantsAck, AckID: a.AckID, Acked: acked, Rooms: cl.rooms,
 	}))
+	if acked && taken {
+		_ = c.session.SendAck(a.Client, a.AckID, &noArguments, sh.now) // [] can be written in any form
+	}
 }
 
 // up fills in what every event of a client has.

@@ -46,6 +46,10 @@ type Config struct {
 
 	// AskBackend makes every CONNECT wait for ws-api's verdict.
 	AskBackend bool
+	// AckedByTheBus tells which events a node acknowledges by itself as soon as the bus
+	// has taken them. nil: none, ws-api does. It is for a bus on which an event is as
+	// durable as it gets when Publish returns.
+	AckedByTheBus func(event string) bool
 	// VerdictTimeout is how long; default 15 s.
 	VerdictTimeout time.Duration
 	// UpgradeTimeout bounds a probe; default 10 s.

@@ -39,6 +39,7 @@ type Up struct {
 	Payload  Payload // of a Message; JSON is "[]" when there are no arguments
 	AckID    uint64  // with WantsAck: what an Ack must echo
 	WantsAck bool
+	Acked    bool     // the node has answered already: the rule asks for no more than the bus has
 	Rooms    []string // of the client at that moment, for relay rules
 
 	// Of a Connect.
