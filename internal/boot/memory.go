@@ -4,14 +4,25 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 )
 
-// gcPercent is the collector's target where GOGC does not say otherwise. A gateway
-// at rest holds a large heap of small live objects and makes little garbage: at
-// Go's default of 100 half of its memory may be garbage, and a collection more
-// now and then costs little beside the system calls of its traffic.
-const gcPercent = 50
+// The collector's target, where GOGC does not say otherwise: garbage may take half
+// as much as what lives, or gcFloor where that is more. A gateway at rest holds a
+// large heap of small live objects and makes little garbage: at Go's default of 100
+// half of its memory may be garbage. With few connections the same target would
+// have it collect many times a second for a few megabytes.
+const (
+	gcPercent = 50
+	gcMost    = 800
+	gcFloor   = 32 << 20 // bytes
+)
+
+// gcTarget returns the percentage for a heap of live bytes.
+func gcTarget(live uint64) int {
+	return int(min(max(gcPercent, gcFloor*100/max(live, 1)), gcMost))
+}
 
 // How a storm of connections is noticed to be over.
 const (
@@ -25,9 +36,17 @@ const (
 // does, and Go's own scavenger returns that within minutes only. work is a counter
 // of what makes such garbage (handshakes). It runs until ctx ends.
 func KeepSmall(ctx context.Context, work func() int64) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+	percent := 0
+	collect := func() {
+		if p := gcTarget(liveHeap()); p != percent { // setting it stops the world for a moment
+			percent = p
+			debug.SetGCPercent(p)
+		}
 	}
+	if os.Getenv("GOGC") != "" {
+		collect = func() {}
+	}
+	collect()
 	every := time.NewTicker(memoryLook)
 	defer every.Stop()
 	var s storm
@@ -40,10 +59,21 @@ func KeepSmall(ctx context.Context, work func() int64) {
 				debug.FreeOSMemory()
 			}
 			last = now
+			collect()
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// liveHeap returns what lived after the last collection, in bytes.
+func liveHeap() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
+	return sample[0].Value.Uint64()
 }
 
 // storm tells when a burst of work has passed.

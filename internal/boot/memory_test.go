@@ -33,3 +33,11 @@ func TestStormIsOverOnceAfterIt(t *testing.T) {
 		}
 	}
 }
+
+func TestCollectorsTarget(t *testing.T) {
+	for live, want := range map[uint64]int{0: 800, 1 << 20: 800, 16 << 20: 200, 32 << 20: 100, 64 << 20: 50, 1 << 30: 50} {
+		if got := gcTarget(live); got != want {
+			t.Errorf("%d MiB: %d, want %d", live>>20, got, want)
+		}
+	}
+}
