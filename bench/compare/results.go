@@ -1,8 +1,13 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -95,7 +100,95 @@ func (s *suite) finish(began time.Time) error {
 		fmt.Fprintf(s.out, "%-26s %9.2f %-14s %6s\n", f.server+"."+f.name, median(f.rounds), f.unit, ratio)
 	}
 	s.progress("%d s, load average %s", int(time.Since(began).Seconds()), loadAverage())
+	return errors.Join(s.writeJSON(began), s.writePage(began))
+}
+
+// figureJSON is a figure as -json writes it.
+type figureJSON struct {
+	Server string    `json:"server"`
+	Name   string    `json:"name"`
+	Value  float64   `json:"value"`
+	Unit   string    `json:"unit"`
+	Ratio  float64   `json:"ratioToFloor,omitempty"`
+	Rounds []float64 `json:"rounds"`
+}
+
+func (s *suite) writeJSON(began time.Time) error {
+	if s.json == "" {
+		return nil
+	}
+	figures := make([]figureJSON, 0, len(s.results.figures))
+	for _, f := range s.results.figures {
+		figures = append(figures, figureJSON{f.server, f.name, median(f.rounds), f.unit, s.results.ratio(f), f.rounds})
+	}
+	text, err := json.MarshalIndent(map[string]any{
+		"began": began, "loadAverage": loadAverage(), "clients": s.high, "rounds": s.rounds, "figures": figures,
+	}, "", " ")
+	if err != nil {
+		return fmt.Errorf("write the figures: %w", err)
+	}
+	if err := os.WriteFile(s.json, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the figures: %w", err)
+	}
 	return nil
+}
+
+func (s *suite) writePage(began time.Time) error {
+	if s.page == "" {
+		return nil
+	}
+	page := &loadgen.Page{
+		Title: "holdfast beside others",
+		Intro: fmt.Sprintf("%s; %d processors, load average %s; %d clients of each server; medians of %d rounds, "+
+			"ratios to the floor, which is the bare system calls", began.Format(time.RFC1123), runtime.NumCPU(), loadAverage(), s.high, s.rounds),
+	}
+	for _, m := range measures() {
+		if section, any := s.section(m); any {
+			page.Sections = append(page.Sections, section)
+		}
+	}
+	f, err := os.Create(s.page)
+	if err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return errors.Join(page.Write(f), f.Close())
+}
+
+// section shows the figures of one measurement.
+func (s *suite) section(m measure) (loadgen.Section, bool) {
+	section := loadgen.Section{Title: m.what, Head: []string{"figure", "value", "unit", "ratio"}}
+	section.Title = strings.ToUpper(section.Title[:1]) + section.Title[1:]
+	bars := make(map[string][]loadgen.Bar)
+	lines := make(map[string][]loadgen.Line)
+	var order []string
+	for _, f := range s.results.figures {
+		if f.name != m.name && !strings.HasPrefix(f.name, m.name+".") {
+			continue
+		}
+		ratio, note := s.results.ratio(f), ""
+		if ratio > 0 {
+			note = fmt.Sprintf("(%.2f ×)", ratio)
+		}
+		title := f.name + "\x00" + f.unit
+		if bars[title] == nil {
+			order = append(order, title)
+		}
+		bars[title] = append(bars[title], loadgen.Bar{Name: f.server, Value: median(f.rounds), Note: note})
+		if f.histogram.Count() > 0 {
+			lines[title] = append(lines[title], loadgen.Percentiles(f.server, &f.histogram))
+		}
+		section.Rows = append(section.Rows, []string{f.server + "." + f.name, fmt.Sprintf("%.2f", median(f.rounds)), f.unit, note})
+	}
+	for _, title := range order {
+		name, unit, _ := strings.Cut(title, "\x00")
+		section.Charts = append(section.Charts, loadgen.Bars(name, unit, bars[title]...))
+	}
+	for _, title := range order {
+		if name, unit, _ := strings.Cut(title, "\x00"); len(lines[title]) > 0 {
+			section.Charts = append(section.Charts, loadgen.Lines(strings.TrimSuffix(name, ".p99"), unit, "not exceeded by", true, lines[title]...))
+		}
+	}
+	return section, len(section.Rows) > 0
 }
 
 // order is the measurements' order, and in each the servers'.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,6 +42,7 @@ type client struct {
 	place   int // in loop.clients
 	index   int // number in the plan
 	phase   phase
+	lead    bool // the first of its room
 }
 
 var _ netpoll.Handler = (*client)(nil)
@@ -197,6 +199,9 @@ func (c *client) arrived(now time.Time) {
 	c.loop.stats.Connect.Record(now.Sub(c.due))
 	c.loop.up = append(c.loop.up, c)
 	c.place = len(c.loop.up) - 1
+	if c.lead {
+		c.loop.leads = append(c.loop.leads, c)
+	}
 	c.attempt.finish()
 	c.attempt = nil
 }
@@ -213,6 +218,9 @@ func (c *client) end(err error) {
 		l.up[c.place], last.place = last, c.place
 		l.up[len(l.up)-1] = nil
 		l.up = l.up[:len(l.up)-1]
+		if c.lead {
+			l.leads = slices.DeleteFunc(l.leads, func(o *client) bool { return o == c })
+		}
 	}
 	if err != nil {
 		l.stats.count(reason(err), 1)

@@ -50,7 +50,7 @@ func (c *client) packet(b []byte, now time.Time) error {
 	}
 	switch p.Type {
 	case engineio.Open:
-		return c.open(p.Data, now)
+		return c.open(b, now)
 	case engineio.Ping:
 		c.loop.stats.Pings++
 		c.write([]byte("3"))
@@ -72,9 +72,9 @@ func (c *client) version() engineio.Version {
 	return engineio.V4
 }
 
-func (c *client) open(data []byte, now time.Time) error {
+func (c *client) open(packet []byte, now time.Time) error {
 	if c.loop.target.Protocol == SocketIO4 {
-		o, err := engineio.ParseOpen(data)
+		o, err := engineio.ParseOpen(packet)
 		if err != nil {
 			return err
 		}

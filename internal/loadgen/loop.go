@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -24,6 +25,7 @@ type loop struct {
 
 	// Owned by the goroutine.
 	up      []*client            // those that are connected
+	leads   []*client            // those of them that are the first of their room
 	waiting map[*client]struct{} // those on their way
 	asked   map[uint64]time.Time // acks that are due, by ID
 	lastAsk uint64
@@ -161,13 +163,16 @@ func (l *loop) drive(now time.Time) {
 				d.sent = d.total
 				break
 			}
-			senders := len(l.up)
-			if d.load.Clients > 0 {
-				senders = min(senders, d.load.Clients)
+			senders := l.up
+			switch {
+			case d.load.Leads && len(l.leads) > 0:
+				senders = l.leads
+			case d.load.Clients > 0:
+				senders = l.up[:min(len(l.up), d.load.Clients)]
 			}
 			at := d.schedule.At(d.sent)
 			l.stats.Late.Record(now.Sub(at))
-			l.up[d.sent%senders].load(&d.load, at)
+			senders[d.sent%len(senders)].load(&d.load, at)
 			d.sent++
 		}
 		if d.sent >= d.total {
@@ -192,6 +197,7 @@ func (l *loop) add(nc net.Conn, a *attempt, c *client) {
 		return
 	}
 	c.conn, c.loop, c.attempt = conn, l, a
+	c.lead = a.lead(c.index)
 	l.waiting[c] = struct{}{}
 	object, query := l.target.credentials(c.index, a.room(c.index), a.began)
 	if l.target.Protocol == SocketIO5 {
@@ -216,10 +222,10 @@ func (l *loop) collect() Stats {
 	return s
 }
 
-// leave closes n clients that are up.
+// leave closes n of the clients that are up, chosen at random.
 func (l *loop) leave(n int) {
 	for ; n > 0 && len(l.up) > 0; n-- {
-		l.up[len(l.up)-1].end(nil)
+		l.up[rand.IntN(len(l.up))].end(nil)
 	}
 }
 

@@ -70,6 +70,7 @@ type Load struct {
 	Ack     bool          `json:"ack,omitempty"`     // ask for an answer
 	Start   time.Time     `json:"start"`             // when the first is due; zero: now
 	Clients int           `json:"clients,omitempty"` // only the first of them send; 0: all
+	Leads   bool          `json:"leads,omitempty"`   // only one client of each room sends
 }
 
 func (t *Target) withDefaults() (*Target, error) {

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Swarm is a number of clients of one server. Its methods are called one at a
-// time.
+// Swarm is a number of clients of one server. All of it may be called at the same
+// time, but for Close, which is the last.
 type Swarm interface {
 	// Connect lets clients come as planned and returns when each of them is
 	// connected or has failed, which Collect tells apart. The error is for what
@@ -28,7 +27,7 @@ type Swarm interface {
 	// Collect returns what happened since it was last called.
 	Collect(ctx context.Context) (Stats, error)
 
-	// Leave closes n clients, the youngest first, at a rate a second (0: at once).
+	// Leave closes n clients, chosen at random, at a rate a second (0: at once).
 	Leave(ctx context.Context, n int, rate float64) error
 
 	// Close closes all of them and ends the swarm's goroutines and processes.
@@ -42,9 +41,10 @@ type Local struct {
 	tls    *tls.Config
 	loops  []*loop
 
-	mu     sync.Mutex
-	came   int   // clients that were dialled, for the loops' turns
-	leaves []int // loops of those, the youngest last
+	dials sync.WaitGroup
+
+	came atomic.Int64 // clients that were dialled, for the loops' turns
+	left atomic.Int64 // and that were closed
 }
 
 var _ Swarm = (*Local)(nil)
@@ -96,6 +96,11 @@ func (a *attempt) room(index int) string {
 	return a.rooms[index]
 }
 
+// lead says whether a client is the first of its room.
+func (a *attempt) lead(index int) bool {
+	return a.rooms != nil && (index == 0 || a.rooms[index] != a.rooms[index-1])
+}
+
 func (a *attempt) deadline(c *client) time.Time { return c.due.Add(a.plan.Timeout) }
 
 // finish is called once for each client, when it is up or has failed.
@@ -138,8 +143,8 @@ func (s *Local) Connect(ctx context.Context, p Plan) error {
 		} else {
 			c.due = time.Now() // nothing was promised
 		}
-		turn := s.turn()
-		go s.dial(ctx, &a, c, turn)
+		turn := int(s.came.Add(1) - 1)
+		s.dials.Go(func() { s.dial(ctx, &a, c, turn) })
 	}
 	select {
 	case <-shared.done:
@@ -147,15 +152,6 @@ func (s *Local) Connect(ctx context.Context, p Plan) error {
 	case <-ctx.Done():
 		return fmt.Errorf("connect clients: %w", ctx.Err())
 	}
-}
-
-func (s *Local) turn() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n = s.came
-	s.came++
-	s.leaves = append(s.leaves, n%len(s.loops))
-	return n
 }
 
 // dial makes one connection and hands it to a loop. A goroutine for each lasts as
@@ -239,14 +235,7 @@ func (s *Local) Leave(ctx context.Context, n int, rate float64) error {
 		if err := sleepUntil(ctx, schedule.At(i)); err != nil {
 			return fmt.Errorf("close clients: %w", err)
 		}
-		s.mu.Lock()
-		if len(s.leaves) == 0 {
-			s.mu.Unlock()
-			break
-		}
-		l := s.loops[s.leaves[len(s.leaves)-1]]
-		s.leaves = s.leaves[:len(s.leaves)-1]
-		s.mu.Unlock()
+		l := s.loops[int(s.left.Add(1)-1)%len(s.loops)]
 		l.post(func() { l.leave(1) })
 	}
 	for _, l := range s.loops { // until all have been done
@@ -259,6 +248,7 @@ func (s *Local) Leave(ctx context.Context, n int, rate float64) error {
 
 // Close implements Swarm.
 func (s *Local) Close() error {
+	s.dials.Wait() // those of a Connect that was given up
 	var errs []error
 	for _, l := range s.loops {
 		l.post(func() {
@@ -270,6 +260,3 @@ func (s *Local) Close() error {
 	}
 	return errors.Join(errs...)
 }
-
-// Loops is how many loops a machine should have for heavy loads of clients.
-func Loops() int { return max(runtime.GOMAXPROCS(0)/2, 1) }

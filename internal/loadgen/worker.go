@@ -14,15 +14,17 @@ import (
 )
 
 // A worker is another process of this program that holds a Local. Each call is one
-// line of JSON on its standard input, its answer one line on its standard output;
-// the end of the input ends the worker.
+// line of JSON on its standard input, its answer one line on its standard output,
+// in any order; the end of the input ends the worker. The first call names the
+// target.
 //
-//	{"target":{…},"loops":1}                       {}
-//	{"connect":{"clients":9000,"rate":2000}}       {}
-//	{"drive":{…}}                                  {}
-//	{"collect":true}                               {"stats":{…}}
-//	{"leave":{"clients":10}}                       {"error":"…"}
+//	{"id":1,"target":{…},"loops":1}                       {"id":1}
+//	{"id":2,"connect":{"clients":9000,"rate":2000}}
+//	{"id":3,"collect":true}                               {"id":3,"stats":{…}}
+//	                                                      {"id":2}
+//	{"id":4,"leave":{"clients":10}}                       {"id":4,"error":"…"}
 type call struct {
+	ID      uint64  `json:"id"`
 	Target  *Target `json:"target,omitempty"`
 	Loops   int     `json:"loops,omitempty"`
 	Connect *Plan   `json:"connect,omitempty"`
@@ -32,6 +34,7 @@ type call struct {
 }
 
 type answer struct {
+	ID    uint64 `json:"id"`
 	Stats *Stats `json:"stats,omitempty"`
 	Error string `json:"error,omitempty"`
 }
@@ -39,9 +42,14 @@ type answer struct {
 // ServeWorker is the worker's side: it returns when in ends, or at an error of its
 // own.
 func ServeWorker(ctx context.Context, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
 	dec, enc := json.NewDecoder(in), json.NewEncoder(out)
 	var swarm *Local
+	var mu sync.Mutex // of enc
+	var calls sync.WaitGroup
 	defer func() {
+		cancel()
+		calls.Wait()
 		if swarm != nil {
 			_ = swarm.Close()
 		}
@@ -53,46 +61,69 @@ func ServeWorker(ctx context.Context, in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return fmt.Errorf("read a call: %w", err)
 		}
-		var a answer
 		var err error
-		switch {
-		case c.Target != nil && swarm == nil:
+		if swarm == nil {
+			if c.Target == nil {
+				return errors.New("the first call does not name the target")
+			}
 			swarm, err = NewLocal(*c.Target, c.Loops)
-		case swarm == nil:
-			err = errors.New("the first call must name the target")
-		case c.Connect != nil:
-			err = swarm.Connect(ctx, *c.Connect)
-		case c.Drive != nil:
-			err = swarm.Drive(ctx, *c.Drive)
-		case c.Leave != nil:
-			err = swarm.Leave(ctx, c.Leave.Clients, c.Leave.Rate)
-		case c.Collect:
-			var s Stats
-			s, err = swarm.Collect(ctx)
-			a.Stats = &s
+			if encErr := enc.Encode(answer{ID: c.ID, Error: text(err)}); err != nil || encErr != nil {
+				return errors.Join(err, encErr)
+			}
+			continue
 		}
-		if err != nil {
-			a.Error = err.Error()
-		}
-		if err := enc.Encode(a); err != nil {
-			return fmt.Errorf("answer a call: %w", err)
-		}
+		calls.Go(func() {
+			a := serve(ctx, swarm, &c)
+			mu.Lock()
+			defer mu.Unlock()
+			_ = enc.Encode(a) // a reader that is gone has closed in as well
+		})
 	}
+}
+
+// serve does what one call asks.
+func serve(ctx context.Context, swarm *Local, c *call) answer {
+	a := answer{ID: c.ID}
+	var err error
+	switch {
+	case c.Connect != nil:
+		err = swarm.Connect(ctx, *c.Connect)
+	case c.Drive != nil:
+		err = swarm.Drive(ctx, *c.Drive)
+	case c.Leave != nil:
+		err = swarm.Leave(ctx, c.Leave.Clients, c.Leave.Rate)
+	case c.Collect:
+		var s Stats
+		s, err = swarm.Collect(ctx)
+		a.Stats = &s
+	}
+	a.Error = text(err)
+	return a
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // Remote is a Swarm of several workers, each with its share of the clients.
 type Remote struct {
 	workers []*worker
-	up      []int // clients that each worker was told to connect and not to close
 }
 
 var _ Swarm = (*Remote)(nil)
 
 // worker is one process.
 type worker struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *json.Decoder
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	done chan struct{} // closed when its output has ended
+
+	mu      sync.Mutex
+	lastID  uint64
+	waiting map[uint64]chan answer
 }
 
 // NewRemote starts n workers by the command, which must call ServeWorker.
@@ -100,7 +131,7 @@ func NewRemote(ctx context.Context, n int, command []string, t Target) (*Remote,
 	if n <= 0 {
 		return nil, errors.New("start workers: none were asked for")
 	}
-	r := &Remote{up: make([]int, n)}
+	r := &Remote{}
 	for range n {
 		w, err := startWorker(command)
 		if err != nil {
@@ -128,37 +159,63 @@ func startWorker(command []string) (*worker, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
-	return &worker{cmd: cmd, in: in, out: json.NewDecoder(bufio.NewReader(out))}, nil
+	w := &worker{cmd: cmd, in: in, done: make(chan struct{}), waiting: make(map[uint64]chan answer)}
+	go w.read(json.NewDecoder(bufio.NewReader(out)))
+	return w, nil
 }
 
-// call waits for the answer; when ctx ends first the worker is killed, since
-// nothing can be asked of it any more.
+// read hands out answers until the process ends.
+func (w *worker) read(out *json.Decoder) {
+	defer close(w.done)
+	for {
+		var a answer
+		if out.Decode(&a) != nil {
+			return
+		}
+		w.mu.Lock()
+		to := w.waiting[a.ID]
+		delete(w.waiting, a.ID)
+		w.mu.Unlock()
+		if to != nil {
+			to <- a
+		}
+	}
+}
+
+// call waits for the answer. When ctx ends first the answer is dropped; what was
+// asked goes on until the worker is closed.
 func (w *worker) call(ctx context.Context, c call) (*Stats, error) {
-	if err := json.NewEncoder(w.in).Encode(c); err != nil {
+	to := make(chan answer, 1)
+	w.mu.Lock()
+	w.lastID++
+	c.ID = w.lastID
+	w.waiting[c.ID] = to
+	err := json.NewEncoder(w.in).Encode(c)
+	w.mu.Unlock()
+	if err != nil {
 		return nil, fmt.Errorf("call a worker: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = w.cmd.Process.Kill() })
-	defer stop()
-	var a answer
-	switch err := w.out.Decode(&a); {
-	case ctx.Err() != nil:
+	select {
+	case a := <-to:
+		if a.Error != "" {
+			return nil, fmt.Errorf("worker: %s", a.Error)
+		}
+		return a.Stats, nil
+	case <-w.done:
+		return nil, errors.New("call a worker: it has ended")
+	case <-ctx.Done():
 		return nil, fmt.Errorf("call a worker: %w", ctx.Err())
-	case err != nil:
-		return nil, fmt.Errorf("call a worker: %w", err)
-	case a.Error != "":
-		return nil, fmt.Errorf("worker: %s", a.Error)
 	}
-	return a.Stats, nil
 }
 
-// all calls every worker at once; call makes what number i is told.
-func (r *Remote) all(ctx context.Context, make func(i int) (call, bool)) (Stats, error) {
+// all calls every worker at once; tell makes what number i is told, if anything.
+func (r *Remote) all(ctx context.Context, tell func(i int) (call, bool)) (Stats, error) {
 	var mu sync.Mutex
 	var sum Stats
 	var errs []error
 	var wait sync.WaitGroup
 	for i, w := range r.workers {
-		c, wanted := make(i)
+		c, wanted := tell(i)
 		if !wanted {
 			continue
 		}
@@ -189,7 +246,6 @@ func (r *Remote) Connect(ctx context.Context, p Plan) error {
 		part.Rate /= float64(k)
 		part.Parallel = max(p.Parallel/k, 1)
 		first += part.Clients
-		r.up[i] += part.Clients
 		return call{Connect: &part}, part.Clients > 0
 	})
 	return err
@@ -220,8 +276,7 @@ func (r *Remote) Collect(ctx context.Context) (Stats, error) {
 func (r *Remote) Leave(ctx context.Context, n int, rate float64) error {
 	k := len(r.workers)
 	_, err := r.all(ctx, func(i int) (call, bool) {
-		part := min(share(n, i, k), r.up[i])
-		r.up[i] -= part
+		part := share(n, i, k)
 		return call{Leave: &Plan{Clients: part, Rate: rate / float64(k)}}, part > 0
 	})
 	return err
@@ -232,6 +287,7 @@ func (r *Remote) Close() error {
 	var errs []error
 	for _, w := range r.workers {
 		_ = w.in.Close()
+		<-w.done
 		if err := w.cmd.Wait(); err != nil {
 			errs = append(errs, fmt.Errorf("end a worker: %w", err))
 		}

@@ -1,0 +1,144 @@
+package loadgen
+
+import (
+	"fmt"
+	"html"
+	"html/template"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Line is one row of points of a chart; X and Y are as long as one another.
+type Line struct {
+	Name string
+	X, Y []float64
+}
+
+// Bar is one bar of a chart.
+type Bar struct {
+	Name  string
+	Value float64
+	Note  string // stands behind the value
+}
+
+// The sizes of a chart, in the units of its viewBox.
+const (
+	chartWidth  = 460
+	chartHeight = 220
+	marginLeft  = 52
+	marginRight = 10
+	marginTop   = 26
+	marginLow   = 24
+	barHeight   = 22
+)
+
+// Lines draws a chart of lines from zero up. unit stands at its title; x is the
+// name of the other axis, and percentiles makes that one of them: 0, 90, 99, 99.9 %.
+func Lines(title, unit, x string, percentiles bool, lines ...Line) template.HTML {
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s"><text class="t" x="0" y="14">%s</text>`,
+		chartWidth, chartHeight, html.EscapeString(title), html.EscapeString(title+", "+unit))
+	maxX, maxY := 0.0, 0.0
+	for _, l := range lines {
+		for i := range l.X {
+			maxX, maxY = max(maxX, l.X[i]), max(maxY, l.Y[i])
+		}
+	}
+	step := niceStep(maxY / 4)
+	maxY = max(math.Ceil(maxY/step)*step, step)
+	maxX = max(maxX, 1e-9)
+	px := func(v float64) float64 { return marginLeft + v/maxX*(chartWidth-marginLeft-marginRight) }
+	py := func(v float64) float64 { return chartHeight - marginLow - v/maxY*(chartHeight-marginTop-marginLow) }
+	for v := 0.0; v <= maxY*1.001; v += step {
+		fmt.Fprintf(&b, `<path class="g" d="M%d %.1fH%d"/><text class="y" x="%d" y="%.1f">%s</text>`,
+			marginLeft, py(v), chartWidth-marginRight, marginLeft-5, py(v)+3.5, short(v))
+	}
+	stepX := niceStep(maxX / 6)
+	for v := 0.0; v <= maxX*1.001; v += stepX {
+		label := short(v)
+		if percentiles {
+			stepX = 1
+			label = strconv.FormatFloat(100-100*math.Pow(10, -v), 'g', 6, 64) + " %"
+		}
+		fmt.Fprintf(&b, `<text class="x" x="%.1f" y="%d">%s</text>`, px(v), chartHeight-8, label)
+	}
+	fmt.Fprintf(&b, `<text class="y" x="%d" y="%d">%s</text>`, chartWidth-marginRight, chartHeight-marginLow-4, html.EscapeString(x))
+	for i, l := range lines {
+		fmt.Fprintf(&b, `<polyline class="l%d" points="`, i%6)
+		for j := range l.X {
+			fmt.Fprintf(&b, "%.1f,%.1f ", px(l.X[j]), py(l.Y[j]))
+		}
+		b.WriteString(`"/>`)
+		if len(lines) > 1 {
+			fmt.Fprintf(&b, `<text class="n%d" x="%d" y="%d">%s</text>`, i%6, marginLeft+8, marginTop+12+14*i, html.EscapeString(l.Name))
+		}
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String()) //nolint:gosec // its texts are escaped above
+}
+
+// Bars draws horizontal bars from zero.
+func Bars(title, unit string, bars ...Bar) template.HTML {
+	var b strings.Builder
+	height := marginTop + barHeight*len(bars) + 6
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s"><text class="t" x="0" y="14">%s</text>`,
+		chartWidth, height, html.EscapeString(title), html.EscapeString(title+", "+unit))
+	most := 1e-9
+	for _, r := range bars {
+		most = max(most, r.Value)
+	}
+	const from, width = 90, chartWidth - 90 - 110
+	for i, r := range bars {
+		y := marginTop + barHeight*i
+		w := max(r.Value/most*width, 1)
+		fmt.Fprintf(&b, `<text class="y" x="%d" y="%d">%s</text><rect class="b%d" x="%d" y="%d" width="%.1f" height="%d"/><text class="v" x="%.1f" y="%d">%s</text>`,
+			from-6, y+14, html.EscapeString(r.Name), i%6, from, y+2, w, barHeight-6, from+w+5, y+14,
+			html.EscapeString(strings.TrimSpace(short(r.Value)+"  "+r.Note)))
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String()) //nolint:gosec // its texts are escaped above
+}
+
+// Percentiles is a histogram as a line for Lines: at x the value that all but
+// 10^-x did not exceed.
+func Percentiles(name string, h *Histogram) Line {
+	l := Line{Name: name}
+	if h.Count() == 0 {
+		return l
+	}
+	end := math.Log10(float64(h.Count()))
+	for x := 0.0; x < end; x += .05 {
+		l.X = append(l.X, x)
+		l.Y = append(l.Y, ms(h.Quantile(1-math.Pow(10, -x))))
+	}
+	l.X, l.Y = append(l.X, end), append(l.Y, ms(h.Max()))
+	return l
+}
+
+// niceStep is the least of 1, 2, 5, 10 … that is not below v.
+func niceStep(v float64) float64 {
+	if v <= 0 {
+		return 1
+	}
+	p := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, m := range []float64{1, 2, 5} {
+		if m*p >= v*.999 {
+			return m * p
+		}
+	}
+	return 10 * p
+}
+
+// short writes a number with three digits or so.
+func short(v float64) string {
+	switch a := math.Abs(v); {
+	case a >= 1e6:
+		return strconv.FormatFloat(v/1e6, 'g', 3, 64) + "M"
+	case a >= 10_000:
+		return strconv.FormatFloat(v/1000, 'g', 3, 64) + "k"
+	case a >= 100 || v == math.Trunc(v):
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}
