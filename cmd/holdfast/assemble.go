@@ -8,68 +8,18 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/auth"
 	"holdfast/internal/boot"
-	"holdfast/internal/bus"
 	"holdfast/internal/gateway"
 	"holdfast/internal/message"
 	"holdfast/internal/node"
-	"holdfast/internal/registry"
-	"holdfast/internal/roomlog"
 	"holdfast/internal/session"
 	"holdfast/socketio"
 )
-
-// stores is what gateway and ws-api meet through.
-type stores struct {
-	registry *registry.Memory
-	log      *roomlog.Memory
-	bus      *bus.Memory
-}
-
-// openStores makes the stores that the configuration names.
-func openStores(cfg *boot.Config) (*stores, error) {
-	if cfg.Store.Kind != "memory" {
-		return nil, fmt.Errorf("store.kind: %q is not in this version yet; use memory", cfg.Store.Kind)
-	}
-	if cfg.Bus.Kind != "memory" {
-		return nil, fmt.Errorf("bus.kind: %q is not in this version yet; use memory", cfg.Bus.Kind)
-	}
-	s := &stores{
-		registry: registry.NewMemory(registry.Options{}),
-		bus:      bus.NewMemory(bus.Options{UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes)}),
-	}
-	s.log = roomlog.NewMemory(roomlog.Options{
-		Count: cfg.Recovery.Messages,
-		Bytes: int64(cfg.Recovery.Bytes), TotalBytes: int64(cfg.Recovery.TotalBytes),
-		// A client is away before its node knows: as long as the heartbeat and its
-		// output may take.
-		Window:  cfg.Recovery.Window + cfg.Heartbeat.Interval + cfg.Heartbeat.Timeout + cfg.Limits.OutputAge,
-		Version: s.registry.Version,
-	})
-	return s, nil
-}
-
-// sweep drops what has expired in the stores while nobody uses them.
-func (s *stores) sweep(ctx context.Context, ready func()) error {
-	ready()
-	every := time.NewTicker(5 * time.Second)
-	defer every.Stop()
-	for {
-		select {
-		case <-every.C:
-			s.registry.Sweep()
-			s.log.Sweep()
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
 
 // ids makes the identifiers of one node.
 type ids struct {
@@ -140,23 +90,15 @@ func newVerifier(cfg *boot.Config, log *slog.Logger) (*auth.Verifier, error) {
 	return v, nil
 }
 
-// newGateway makes the node of this process.
-func newGateway(cfg *boot.Config, s *stores, v *auth.Verifier, log *slog.Logger) (*gateway.Gateway, error) {
-	identity := cfg.Node.Identity
-	if identity == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("node.identity: not set, and the host has no name: %w", err)
-		}
-		identity = host
-	}
-	snowflake, err := node.New(0, time.Now)
+// newGateway makes the node of this process, with the worker number that it has.
+func newGateway(cfg *boot.Config, s *stores, lease node.Lease, v *auth.Verifier, log *slog.Logger) (*gateway.Gateway, error) {
+	snowflake, err := node.New(lease.Worker, time.Now)
 	if err != nil {
 		return nil, fmt.Errorf("make the node's IDs: %w", err)
 	}
 	l := &cfg.Limits
 	g := gateway.Config{
-		Node: identity, Registry: s.registry, Log: s.log, Bus: s.bus,
+		Node: s.identity, Registry: s.registry, Log: s.log, Bus: s.bus,
 		Auth: authenticator{v}, IDs: &ids{snowflake: snowflake, entropy: node.NewEntropy(nil)}, Logger: log,
 		Session: session.Config{
 			PingInterval: cfg.Heartbeat.Interval.Milliseconds(), PingTimeout: cfg.Heartbeat.Timeout.Milliseconds(),
@@ -170,7 +112,6 @@ func newGateway(cfg *boot.Config, s *stores, v *auth.Verifier, log *slog.Logger)
 			OutputBytes:    int(l.OutputBytes), OutputItems: l.OutputMessages, OutputAge: l.OutputAge.Milliseconds(),
 		},
 		AskBackend:     asksBackend(cfg),
-		AckedByTheBus:  api.AckedByTheBus(rules(cfg)),
 		UpgradeTimeout: cfg.Timeouts.Upgrade, VerdictTimeout: cfg.Timeouts.Verdict,
 		Recovery: cfg.Recovery.Enabled, Window: cfg.Recovery.Window,
 		Deflate: cfg.Compression.WebSocket, DeflateThreshold: int(cfg.Compression.Threshold),
@@ -181,6 +122,9 @@ func newGateway(cfg *boot.Config, s *stores, v *auth.Verifier, log *slog.Logger)
 	}
 	if h := &cfg.Heartbeat; h.Adaptive {
 		g.Session.PingFloor, g.Session.PingStep, g.Session.PingRounds = h.Floor.Milliseconds(), h.Step.Milliseconds(), h.Rounds
+	}
+	if s.durableAtOnce {
+		g.AckedByTheBus = api.AckedByTheBus(rules(cfg))
 	}
 	for i := range cfg.Endpoints {
 		g.Endpoints = append(g.Endpoints, endpoint(&cfg.Endpoints[i]))

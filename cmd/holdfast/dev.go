@@ -1,21 +1,14 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"holdfast/internal/boot"
-	"holdfast/internal/console"
-	"holdfast/internal/gateway"
 )
 
 type devCommand struct {
@@ -61,130 +54,14 @@ func (c *devCommand) Run(w *world) error {
 	if len(cfg.Routes) <= 1 { // the implicit last one
 		cfg.Routes = append(pageRoutes(), cfg.Routes...)
 	}
-	log, level := boot.NewLogger(cfg.Log, w.stderr)
-	for _, warning := range cfg.Warnings {
-		log.Warn(warning)
-	}
-	s, err := openStores(cfg)
-	if err != nil {
-		return err
-	}
-	verifier, err := newVerifier(cfg, log)
-	if err != nil {
-		return err
-	}
-	defer verifier.Close()
-	backends, err := newAPI(cfg, s, log)
-	if err != nil {
-		return err
-	}
-	node, err := newGateway(cfg, s, verifier, log)
-	if err != nil {
-		return err
-	}
-
-	ready := boot.NewReadiness("gateway")
-	metrics := boot.NewMetrics(version(), boot.Dev)
-	registerGateway(metrics, node)
-	registerAPI(metrics, backends)
-	registerStores(metrics, s)
-
-	apiListener, err := boot.Listen(cfg.APIListen, "api_listen")
-	if err != nil {
-		return err
-	}
-	listener, err := boot.Listen(cfg.Listen, "listen")
-	if err != nil {
-		_ = apiListener.Close()
-		return err
-	}
-	clients := http.NewServeMux()
-	health := boot.HealthMux(ready)
-	clients.Handle("/healthz", health)
-	clients.Handle("/readyz", health)
-	for _, e := range cfg.Endpoints {
-		clients.Handle(strings.TrimSuffix(e.Path, "/"), node)
-		clients.Handle(strings.TrimSuffix(e.Path, "/")+"/", node)
-	}
-	clients.Handle("/", console.Page(console.PageConfig{
-		API: "http://" + apiListener.Addr().String(), Path: pagePath(cfg),
-		PresenceEvent: cfg.Presence.Event, Stock: cfg.ClientBundle != "",
-	}))
-	clientHTTP, err := clientServer(cfg, clients, log)
-	if err != nil {
-		return err
-	}
-	apiHTTP := apiServer(boot.DebugMux(metrics, ready, level), backends.Handler(), console.Console(console.Config{Page: pageURL(cfg, listener.Addr()), Version: version()}))
-
-	signals, stopSignals := boot.Notify()
-	defer stopSignals()
-	banner := func() { c.banner(w.stdout, cfg, listener.Addr(), apiListener.Addr()) }
-	return boot.Run(w.ctx, boot.Group{
-		Services: []boot.Service{
-			{Name: "stores", Run: s.sweep},
-			{Name: "ws-api", Run: func(ctx context.Context, ready func()) error { ready(); return backends.Run(ctx) }},
-			boot.HTTPService("api_listen", apiListener, apiHTTP, time.Second),
-			boot.HTTPService("listen", listener, clientHTTP, time.Second),
-			{Name: "memory", Run: func(ctx context.Context, ready func()) error {
-				ready()
-				boot.KeepSmall(ctx, node.Stats.Handshakes.Load)
-				return nil
-			}},
-			gatewayService(node, ready, cfg, log, banner),
-		},
-		StopWithin: cfg.Drain.Timeout, Signals: signals, Log: log,
-	})
-}
-
-// pageURL is the address of the clients' listener, without a slash at its end.
-func pageURL(cfg *boot.Config, addr net.Addr) string {
-	if cfg.TLS.Cert != "" {
-		return "https://" + addr.String()
-	}
-	return "http://" + addr.String()
-}
-
-// pagePath is the endpoint that the page connects to.
-func pagePath(cfg *boot.Config) string {
-	for _, e := range cfg.Endpoints {
-		if e.Protocol == "socket.io" {
-			return e.Path
-		}
-	}
-	return ""
-}
-
-// gatewayService runs a node and, when told to stop, drains it: readiness goes
-// off, after a pause for the balancer the transports close at the set rate, so
-// that clients come back elsewhere.
-func gatewayService(g *gateway.Gateway, ready *boot.Readiness, cfg *boot.Config, log *slog.Logger, up func()) boot.Service {
-	return boot.Service{Name: "ws-gateway", Run: func(ctx context.Context, started func()) error {
-		g.Start()
-		ready.Set("gateway", nil)
-		started()
-		up()
-		<-ctx.Done()
-		ready.Set("gateway", errors.New("draining"))
-		stop := context.WithoutCancel(ctx)
-		stop, cancel := context.WithTimeout(stop, cfg.Drain.Timeout)
-		defer cancel()
-		if n := g.Stats.Sessions.Load(); n > 0 {
-			log.Info("draining", "sessions", n, "pause", cfg.Drain.Pause, "rate", cfg.Drain.Rate)
-			select {
-			case <-time.After(cfg.Drain.Pause):
-			case <-stop.Done():
-			}
-			if cfg.Drain.Rate > 0 {
-				g.Drain(stop, cfg.Drain.Rate)
-			}
-		}
-		return g.Close(stop)
-	}}
+	p := &process{kind: boot.Dev, cfg: cfg, gateway: true, api: true, page: true}
+	p.up = func(clients, api net.Addr) { c.banner(w.stdout, cfg, clients, api) }
+	return p.run(w)
 }
 
 // banner tells what is where and what to do next.
 func (c *devCommand) banner(out io.Writer, cfg *boot.Config, clients, api net.Addr) {
-	page, apiURL := pageURL(cfg, clients), "http://"+api.String()
+	page, apiURL := pageURL(cfg, clients), "http://"+callable(api)
 	self := invocation()
 	flag := ""
 	if api.String() != "127.0.0.1:8001" {

@@ -8,6 +8,8 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/boot"
 	"holdfast/internal/gateway"
+	"holdfast/internal/registry"
+	"holdfast/internal/roomlog"
 )
 
 func gauge(m boot.Metrics, name, help string, f func() float64) {
@@ -59,10 +61,10 @@ func registerAPI(m boot.Metrics, s *api.Server) {
 	gauge(m, "holdfast_consumers", "Streams of subscribers.", func() float64 { return float64(s.Stats().Consumers) })
 }
 
-// registerStores exports what the memory stores hold.
-func registerStores(m boot.Metrics, s *stores) {
-	gauge(m, "holdfast_registry_clients", "Clients in the registry.", func() float64 { return float64(s.registry.Stats().Clients) })
-	gauge(m, "holdfast_registry_saved", "Sessions that can be recovered.", func() float64 { return float64(s.registry.Stats().Saved) })
-	gauge(m, "holdfast_log_keys", "Logs of rooms, users and clients.", func() float64 { return float64(s.log.Stats().Keys) })
-	gauge(m, "holdfast_log_bytes", "Bytes in all logs.", func() float64 { return float64(s.log.Stats().Bytes) })
+// registerMemory exports what the memory stores hold.
+func registerMemory(m boot.Metrics, reg *registry.Memory, log *roomlog.Memory) {
+	gauge(m, "holdfast_registry_clients", "Clients in the registry.", func() float64 { return float64(reg.Stats().Clients) })
+	gauge(m, "holdfast_registry_saved", "Sessions that can be recovered.", func() float64 { return float64(reg.Stats().Saved) })
+	gauge(m, "holdfast_log_keys", "Logs of rooms, users and clients.", func() float64 { return float64(log.Stats().Keys) })
+	gauge(m, "holdfast_log_bytes", "Bytes in all logs.", func() float64 { return float64(log.Stats().Bytes) })
 }

@@ -1,35 +1,40 @@
 package main
 
 import (
-	"errors"
+	"fmt"
+	"net"
 
 	"holdfast/internal/boot"
 )
-
-// errAlone is what gateway and api say while the stores that they would share
-// with other processes are not there.
-var errAlone = errors.New("this version keeps everything in the memory of one process; run `holdfast dev`")
 
 type gatewayCommand struct {
 	Config string `help:"Configuration file (YAML)." type:"path" required:"" placeholder:"F"`
 }
 
-// Run checks the configuration and says what is missing.
+// Run serves clients until a signal comes.
 func (c *gatewayCommand) Run(w *world) error {
-	if _, err := boot.Load(boot.Gateway, c.Config, w.env, nil); err != nil {
+	cfg, err := boot.Load(boot.Gateway, c.Config, w.env, nil)
+	if err != nil {
 		return err
 	}
-	return errAlone
+	p := &process{kind: boot.Gateway, cfg: cfg, gateway: true}
+	p.up = func(clients, api net.Addr) {
+		fmt.Fprintf(w.stdout, "clients  %s\nmetrics  http://%s\n", pageURL(cfg, clients), callable(api))
+	}
+	return p.run(w)
 }
 
 type apiCommand struct {
 	Config string `help:"Configuration file (YAML)." type:"path" required:"" placeholder:"F"`
 }
 
-// Run checks the configuration and says what is missing.
+// Run serves backends until a signal comes.
 func (c *apiCommand) Run(w *world) error {
-	if _, err := boot.Load(boot.API, c.Config, w.env, nil); err != nil {
+	cfg, err := boot.Load(boot.API, c.Config, w.env, nil)
+	if err != nil {
 		return err
 	}
-	return errAlone
+	p := &process{kind: boot.API, cfg: cfg, api: true}
+	p.up = func(_, api net.Addr) { fmt.Fprintf(w.stdout, "api      http://%s\n", callable(api)) }
+	return p.run(w)
 }

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"holdfast/internal/boot"
+	"holdfast/internal/console"
+	"holdfast/internal/gateway"
+)
+
+// process is one running holdfast: ws-gateway, ws-api or both over the same stores.
+type process struct {
+	kind         boot.Command
+	cfg          *boot.Config
+	gateway, api bool
+	page         bool                        // serve the shared document at /
+	up           func(clients, api net.Addr) // called when everything is ready; clients is nil without a gateway
+
+	log      *slog.Logger
+	stores   *stores
+	ready    *boot.Readiness
+	metrics  boot.Metrics
+	services []boot.Service
+	closers  []func()
+}
+
+// run serves until a signal comes or a part fails.
+func (p *process) run(w *world) error {
+	log, level := boot.NewLogger(p.cfg.Log, w.stderr)
+	p.log = log
+	for _, warning := range p.cfg.Warnings {
+		log.Warn(warning)
+	}
+	defer func() {
+		for _, closer := range p.closers {
+			closer()
+		}
+	}()
+	var err error
+	if p.stores, err = openStores(p.cfg); err != nil {
+		return err
+	}
+	p.metrics = boot.NewMetrics(version(), p.kind)
+	p.stores.export(p.metrics)
+	p.ready = boot.NewReadiness(string(p.kind))
+	p.services = append(p.services, boot.Service{Name: "stores", Run: p.stores.sweep})
+
+	apiListener, err := boot.Listen(p.cfg.APIListen, "api_listen")
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() { _ = apiListener.Close() })
+	backends, admin, err := p.addAPI()
+	if err != nil {
+		return err
+	}
+	debug := boot.DebugMux(p.metrics, p.ready, level)
+	p.services = append(p.services, boot.HTTPService("api_listen", apiListener, apiServer(debug, backends, admin), time.Second))
+
+	var clients net.Addr
+	if p.gateway {
+		if clients, err = p.addGateway(w.ctx, apiListener.Addr()); err != nil {
+			return err
+		}
+	}
+	p.services = append(p.services, boot.Service{Name: string(p.kind), Run: func(ctx context.Context, started func()) error {
+		p.ready.Set(string(p.kind), nil)
+		started()
+		p.up(clients, apiListener.Addr())
+		<-ctx.Done()
+		p.ready.Set(string(p.kind), errors.New("stopping"))
+		return nil
+	}})
+
+	signals, stopSignals := boot.Notify()
+	defer stopSignals()
+	return boot.Run(w.ctx, boot.Group{
+		Services: p.services, StopWithin: p.cfg.Drain.Timeout, Signals: signals, Log: log,
+	})
+}
+
+// addAPI adds ws-api and returns its handler and that of the console; without one,
+// calls are answered by what to call instead.
+func (p *process) addAPI() (backends, admin http.Handler, err error) {
+	if !p.api {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "this is a gateway; backends call a `holdfast api`", http.StatusNotFound)
+		}), nil, nil
+	}
+	server, err := newAPI(p.cfg, p.stores, p.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	registerAPI(p.metrics, server)
+	p.services = append(p.services, boot.Service{Name: "ws-api", Run: func(ctx context.Context, ready func()) error {
+		ready()
+		return server.Run(ctx)
+	}})
+	return server.Handler(), console.Console(console.Config{Version: version()}), nil
+}
+
+// addGateway adds ws-gateway with its listener and returns its address.
+func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, error) {
+	verifier, err := newVerifier(p.cfg, p.log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, verifier.Close)
+	lease, err := p.stores.workers.Acquire(ctx, p.stores.identity)
+	if err != nil {
+		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", p.stores.identity, err)
+	}
+	node, err := newGateway(p.cfg, p.stores, lease, verifier, p.log)
+	if err != nil {
+		return nil, err
+	}
+	registerGateway(p.metrics, node)
+	listener, err := boot.Listen(p.cfg.Listen, "listen")
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() { _ = listener.Close() })
+	server, err := clientServer(p.cfg, p.clientMux(node, apiAddr), p.log)
+	if err != nil {
+		return nil, err
+	}
+	p.services = append(p.services,
+		boot.HTTPService("listen", listener, server, time.Second),
+		boot.Service{Name: "memory", Run: func(ctx context.Context, ready func()) error {
+			ready()
+			boot.KeepSmall(ctx, node.Stats.Handshakes.Load)
+			return nil
+		}},
+		boot.Service{Name: "lease", Run: func(ctx context.Context, ready func()) error {
+			ready()
+			<-ctx.Done()
+			release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			return p.stores.workers.Release(release, lease)
+		}},
+		p.gatewayService(node),
+	)
+	return listener.Addr(), nil
+}
+
+// clientMux serves what clients see.
+func (p *process) clientMux(node *gateway.Gateway, apiAddr net.Addr) *http.ServeMux {
+	mux := http.NewServeMux()
+	health := boot.HealthMux(p.ready)
+	mux.Handle("/healthz", health)
+	mux.Handle("/readyz", health)
+	for _, e := range p.cfg.Endpoints {
+		mux.Handle(strings.TrimSuffix(e.Path, "/"), node)
+		mux.Handle(strings.TrimSuffix(e.Path, "/")+"/", node)
+	}
+	if p.page {
+		mux.Handle("/", console.Page(console.PageConfig{
+			API: "http://" + callable(apiAddr), Path: pagePath(p.cfg),
+			PresenceEvent: p.cfg.Presence.Event, Stock: p.cfg.ClientBundle != "",
+		}))
+	}
+	return mux
+}
+
+// callable is an address that can be called: a listener on all of them is on this
+// host's own as well.
+func callable(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+	}
+	return addr.String()
+}
+
+// pagePath is the endpoint that the page connects to.
+func pagePath(cfg *boot.Config) string {
+	for _, e := range cfg.Endpoints {
+		if e.Protocol == "socket.io" {
+			return e.Path
+		}
+	}
+	return ""
+}
+
+// pageURL is the address of the clients' listener, without a slash at its end.
+func pageURL(cfg *boot.Config, addr net.Addr) string {
+	if cfg.TLS.Cert != "" {
+		return "https://" + callable(addr)
+	}
+	return "http://" + callable(addr)
+}
+
+// gatewayService runs a node and, when told to stop, drains it: readiness goes
+// off, after a pause for the balancer the transports close at the set rate, so
+// that clients come back elsewhere.
+func (p *process) gatewayService(g *gateway.Gateway) boot.Service {
+	drain := &p.cfg.Drain
+	return boot.Service{Name: "ws-gateway", Run: func(ctx context.Context, started func()) error {
+		g.Start()
+		started()
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain.Timeout)
+		defer cancel()
+		if n := g.Stats.Sessions.Load(); n > 0 {
+			p.log.Info("draining", "sessions", n, "pause", drain.Pause, "rate", drain.Rate)
+			select {
+			case <-time.After(drain.Pause):
+			case <-stop.Done():
+			}
+			if drain.Rate > 0 {
+				g.Drain(stop, drain.Rate)
+			}
+		}
+		return g.Close(stop)
+	}}
+}
