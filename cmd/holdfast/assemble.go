@@ -123,8 +123,11 @@ func newGateway(cfg *boot.Config, s *stores, lease node.Lease, v *auth.Verifier,
 	if h := &cfg.Heartbeat; h.Adaptive {
 		g.Session.PingFloor, g.Session.PingStep, g.Session.PingRounds = h.Floor.Milliseconds(), h.Step.Milliseconds(), h.Rounds
 	}
-	if s.durableAtOnce {
+	// A public key costs a shard too much time, a key set may have to be fetched.
+	g.AuthNeverWaits = cfg.Auth.JWT.JWKSURL == "" && cfg.Auth.JWT.KeyFile == ""
+	if s.inMemory {
 		g.AckedByTheBus = api.AckedByTheBus(rules(cfg))
+		g.StoresNeverWait = true
 	}
 	for i := range cfg.Endpoints {
 		g.Endpoints = append(g.Endpoints, endpoint(&cfg.Endpoints[i]))

@@ -169,7 +169,7 @@ func TestDevServesEverything(t *testing.T) {
 		clients + "/readyz":  `"ready":true`,
 		api + "/":            "<title>",
 		api + "/readyz":      `"ready":true`,
-		api + "/metrics":     "holdfast_sessions 0",
+		api + "/metrics":     "\nholdfast_sessions ",
 		clients + "/socket.io/?EIO=4&transport=polling": `0{"sid":"`,
 	} {
 		if status, body := get(t, url); status != http.StatusOK || !strings.Contains(body, want) {

@@ -35,10 +35,10 @@ type stores struct {
 		Release(ctx context.Context, l node.Lease) error
 	}
 
-	identity      string // of this process among the gateways
-	durableAtOnce bool   // what the bus takes is as durable there as it gets
-	sweepers      []func()
-	export        func(boot.Metrics) // registers what the stores tell of themselves
+	identity string // of this process among the gateways
+	inMemory bool   // the stores never wait, and what the bus takes is as durable as it gets
+	sweepers []func()
+	export   func(boot.Metrics) // registers what the stores tell of themselves
 }
 
 // openStores makes the stores.
@@ -78,7 +78,7 @@ func (s *stores) openMemory(cfg *boot.Config) {
 	s.registry, s.log = reg, log
 	s.bus = bus.NewMemory(bus.Options{UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes)})
 	s.workers = node.NewMemoryWorkers()
-	s.durableAtOnce = true
+	s.inMemory = true
 	s.sweepers = append(s.sweepers, reg.Sweep, log.Sweep)
 	s.export = func(m boot.Metrics) { registerMemory(m, reg, log) }
 }

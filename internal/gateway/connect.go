@@ -85,12 +85,18 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 		Namespace: cl.info.Namespace, Auth: cl.entry.auth, Query: c.from.query, Headers: c.from.auth,
 	}
 	pid, offset := string(d.PID), string(d.Offset)
+	returns := pid != "" && sh.g.cfg.Recovery
+	if sh.g.cfg.AuthNeverWaits && !returns {
+		id, err := sh.g.cfg.Auth.Authenticate(sh.g.ctx, creds)
+		sh.identified(cl, id, err, nil, string(d.GUID))
+		return
+	}
 	sh.g.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(sh.g.ctx, sh.g.cfg.VerdictTimeout)
 		defer cancel()
 		id, err := sh.g.cfg.Auth.Authenticate(ctx, creds)
 		var back *comeback
-		if err == nil && pid != "" && sh.g.cfg.Recovery {
+		if err == nil && returns {
 			back = sh.g.lookBack(ctx, pid, offset, creds.Namespace)
 		}
 		sh.inbox.post(func() { sh.identified(cl, id, err, back, string(d.GUID)) })

@@ -50,6 +50,9 @@ type Config struct {
 	// has taken them. nil: none, ws-api does. It is for a bus on which an event is as
 	// durable as it gets when Publish returns.
 	AckedByTheBus func(event string) bool
+	// StoresNeverWait and AuthNeverWaits say that Registry and Log, and Authenticate,
+	// return at once, as those in memory do: shards then call them themselves.
+	StoresNeverWait, AuthNeverWaits bool
 	// VerdictTimeout is how long; default 15 s.
 	VerdictTimeout time.Duration
 	// UpgradeTimeout bounds a probe; default 10 s.
@@ -169,6 +172,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now(), lastOps: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.registrar = newRegistrar(cfg.Node, cfg.Registry, cfg.Log, g.cfg.Logger)
+	g.registrar.neverWaits = cfg.StoresNeverWait
 	g.admission.init(&g.cfg)
 	for i := range g.readers {
 		g.readers[i] = wsframe.ReaderOptions{MaxMessage: g.cfg.Session.MaxPayload, Deflate: i == 1, TellOversized: true}
