@@ -122,7 +122,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		return nil, err
 	}
 	registerGateway(p.metrics, node)
-	listener, err := boot.Listen(p.cfg.Listen, "listen")
+	listener, err := boot.ListenClients(p.cfg.Listen, "listen")
 	if err != nil {
 		return nil, err
 	}
