@@ -105,6 +105,13 @@ func (gs *groups) offer(e *event) (taken int) {
 	return taken
 }
 
+// none tells whether there is no group to offer anything to.
+func (gs *groups) none() bool {
+	gs.mu.RLock()
+	defer gs.mu.RUnlock()
+	return len(gs.byName) == 0 && len(gs.private) == 0
+}
+
 var (
 	errGroupsClosed  = errors.New("ws-api is shutting down")
 	errTooManyGroups = errors.New("too many groups or consumers are subscribed")

@@ -73,8 +73,12 @@ func (in *intake) take(up *message.Up, settled func()) {
 	if in.closed {
 		return
 	}
-	e := in.s.newEvent(up, settled)
 	in.s.count.events.Add(1)
+	if in.s.concernsNobody(up) {
+		settled()
+		return
+	}
+	e := in.s.newEvent(up, settled)
 	// Lanes never stop working while events come, so this ends.
 	if err := in.bytes.Acquire(context.Background(), in.weight(e)); err != nil {
 		e.release()
@@ -89,6 +93,17 @@ func (in *intake) waiting() int {
 		n += len(lane)
 	}
 	return n
+}
+
+// concernsNobody tells whether nothing is to be done with an event: its node has
+// answered it, its rule only stores it and nobody is subscribed. Such an event
+// needs no turn in its lane.
+func (s *Server) concernsNobody(up *message.Up) bool {
+	if up.Type != message.EventMessage || up.WantsAck && !up.Acked || up.Client == nil {
+		return false
+	}
+	r := s.rules.match(up)
+	return r.Backend == "" && r.Relay == RelayNone && !r.Drop && r.Ack != AckBackend && s.groups.none()
 }
 
 // handle does with an event what its rule says.
@@ -155,7 +170,7 @@ func (s *Server) relayable(ctx context.Context, e *event) bool {
 
 // answerAndRelay does what needs no backend.
 func (s *Server) answerAndRelay(ctx context.Context, e *event) {
-	answer := e.rule.Ack == AckDurable && e.up.WantsAck
+	answer := e.rule.Ack == AckDurable && e.up.WantsAck && !e.up.Acked
 	if !answer && e.rule.Relay == RelayNone {
 		return
 	}
