@@ -45,7 +45,6 @@ type options struct {
 	seconds float64 // scales what takes time
 	page    string
 	json    string
-	tls     bool
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
@@ -82,7 +81,7 @@ func parse(args []string, errOut io.Writer) (*options, error) {
 	quick := f.Bool("quick", false, "fewer clients, less time: a look within a minute")
 	o := &options{}
 	f.StringVar(&o.bin, "bin", "bench/.build", "folder of the built servers")
-	servers := f.String("servers", "floor,holdfast,gws,gorilla,node,centrifugo", "which servers; floor is what the ratios refer to")
+	servers := f.String("servers", "floor,holdfast,gws,gorilla,node,centrifugo", "which servers, holdfast-tls may be one of them; floor is what the ratios refer to")
 	only := f.String("only", "", "measure only these, of: "+strings.Join(measureNames(), ","))
 	f.IntVar(&o.low, "low", 0, "idle clients at the lower end of the memory's slope (default 4000; quick: 1000)")
 	f.IntVar(&o.high, "clients", 0, "and at its upper end, which stay for the broadcasts (default 14000; quick: 4000)")
@@ -90,7 +89,6 @@ func parse(args []string, errOut io.Writer) (*options, error) {
 	f.IntVar(&o.rounds, "rounds", 0, "rounds of each measurement (default 5; quick: 3)")
 	f.IntVar(&o.pushes, "pushes", 0, "events a round (default 5; quick: 3)")
 	f.DurationVar(&o.ping, "ping", 0, "interval of heartbeats (default 25s; quick: 10s)")
-	f.BoolVar(&o.tls, "tls", false, "also the memory of idle TLS clients in holdfast")
 	f.StringVar(&o.page, "html", "", "write a page with plots to this file")
 	f.StringVar(&o.json, "json", "", "write the figures to this file")
 	if err := f.Parse(args); err != nil {

@@ -40,7 +40,12 @@ func start(ctx context.Context, o *options, name, folder string) (*server, error
 	var err error
 	switch name {
 	case "holdfast", "holdfast-f":
-		err = s.holdfast(o, folder)
+		err = s.holdfast(o, folder, filepath.Join(o.bin, name), "")
+	case "holdfast-tls":
+		var tls string
+		if tls, err = certificate(folder); err == nil {
+			err = s.holdfast(o, folder, filepath.Join(o.bin, "holdfast"), tls)
+		}
 	case "floor", "gws", "gorilla":
 		err = s.bare(o)
 	case "node":
@@ -81,7 +86,8 @@ func (s *server) attach(ctx context.Context) error {
 	return err
 }
 
-func (s *server) holdfast(o *options, folder string) error {
+// holdfast starts a program of that name; tls is a line of the configuration.
+func (s *server) holdfast(o *options, folder, program, tls string) error {
 	config := filepath.Join(folder, s.name+".yaml")
 	text := fmt.Sprintf(`heartbeat: {interval: %s, timeout: 20s, adaptive: false}
 recovery: {enabled: false}
@@ -90,17 +96,17 @@ log: {level: error}
 auth: {anonymous: true, jwt: {secret: %q}}
 routes:
   - {event: "*", ack: durable}
-`, o.ping, secret)
+%s`, o.ping, secret, tls)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
-	lines, err := s.launch(exec.Command(filepath.Join(o.bin, s.name), "dev", "--config", config,
+	lines, err := s.launch(exec.Command(program, "dev", "--config", config,
 		"--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"), "  clients ", "  api ")
 	if err != nil {
 		return err
 	}
 	s.target.URL, s.api = lines[0], lines[1]
-	s.target.Secret = secret
+	s.target.Secret, s.target.Insecure = secret, tls != ""
 	s.pusher = &loadgen.APIPusher{URL: s.api, Room: room}
 	return nil
 }

@@ -38,7 +38,7 @@ const (
 func Lines(title, unit, x string, percentiles bool, lines ...Line) template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s"><text class="t" x="0" y="14">%s</text>`,
-		chartWidth, chartHeight, html.EscapeString(title), html.EscapeString(title+", "+unit))
+		chartWidth, chartHeight, html.EscapeString(title), html.EscapeString(heading(title, unit)))
 	maxX, maxY := 0.0, 0.0
 	for _, l := range lines {
 		for i := range l.X {
@@ -61,7 +61,11 @@ func Lines(title, unit, x string, percentiles bool, lines ...Line) template.HTML
 			stepX = 1
 			label = strconv.FormatFloat(100-100*math.Pow(10, -v), 'g', 6, 64) + " %"
 		}
-		fmt.Fprintf(&b, `<text class="x" x="%.1f" y="%d">%s</text>`, px(v), chartHeight-8, label)
+		class := "x"
+		if px(v) > chartWidth-3*marginRight {
+			class = "y" // which ends at its place, and so within the chart
+		}
+		fmt.Fprintf(&b, `<text class="%s" x="%.1f" y="%d">%s</text>`, class, px(v), chartHeight-8, label)
 	}
 	fmt.Fprintf(&b, `<text class="y" x="%d" y="%d">%s</text>`, chartWidth-marginRight, chartHeight-marginLow-4, html.EscapeString(x))
 	for i, l := range lines {
@@ -78,12 +82,19 @@ func Lines(title, unit, x string, percentiles bool, lines ...Line) template.HTML
 	return template.HTML(b.String()) //nolint:gosec // its texts are escaped above
 }
 
+func heading(title, unit string) string {
+	if unit == "" {
+		return title
+	}
+	return title + ", " + unit
+}
+
 // Bars draws horizontal bars from zero.
 func Bars(title, unit string, bars ...Bar) template.HTML {
 	var b strings.Builder
 	height := marginTop + barHeight*len(bars) + 6
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s"><text class="t" x="0" y="14">%s</text>`,
-		chartWidth, height, html.EscapeString(title), html.EscapeString(title+", "+unit))
+		chartWidth, height, html.EscapeString(title), html.EscapeString(heading(title, unit)))
 	most := 1e-9
 	for _, r := range bars {
 		most = max(most, r.Value)

@@ -73,6 +73,7 @@ func (r *recorder) record(ctx context.Context, play func(context.Context, *recor
 		return err
 	}
 	r.last = r.result.Began
+	r.result.Samples = []Sample{{RSS: float64(r.usage.RSS) / 1e6}}
 	played, sampled := make(chan struct{}), make(chan error, 1)
 	go func() { sampled <- r.samples(ctx, played) }()
 	err := play(ctx, r)
