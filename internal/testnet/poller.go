@@ -1,0 +1,103 @@
+package testnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"holdfast/engineio"
+)
+
+// Poller is a polling client of Engine.IO 4. One poll and one post may be under way
+// at once.
+type Poller struct {
+	Open engineio.OpenPacket
+
+	base string
+	http *http.Client
+}
+
+// OpenPoller opens a session by polling.
+func OpenPoller(h *http.Client, base string, header http.Header) (*Poller, error) {
+	p := &Poller{base: base, http: h}
+	packets, err := p.do(context.Background(), http.MethodGet, nil, header)
+	if err != nil {
+		return nil, err
+	}
+	if len(packets) == 0 || packets[0].Type != engineio.Open {
+		return nil, fmt.Errorf("no open packet but %v", packets)
+	}
+	p.Open, err = engineio.ParseOpen(packets[0].Data)
+	return p, err
+}
+
+func (p *Poller) do(ctx context.Context, method string, body io.Reader, header http.Header) ([]engineio.Packet, error) {
+	q := url.Values{"EIO": {"4"}, "transport": {"polling"}}
+	if p.Open.SID != "" {
+		q.Set("sid", p.Open.SID)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, p.base+"?"+q.Encode(), body)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	resp, err := p.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode != http.StatusOK:
+		return nil, &Refused{Status: resp.StatusCode, Body: string(b), Header: resp.Header}
+	case method == http.MethodPost:
+		if string(b) != "ok" {
+			return nil, fmt.Errorf("a post was answered with %q", b)
+		}
+		return nil, nil
+	}
+	return engineio.ParsePayload(engineio.V4, b, false, engineio.Limits{})
+}
+
+// Poll waits for the server's next packets.
+func (p *Poller) Poll(ctx context.Context) ([]engineio.Packet, error) {
+	return p.do(ctx, http.MethodGet, nil, nil)
+}
+
+// Post sends packets in their text form.
+func (p *Poller) Post(packets ...string) error {
+	_, err := p.do(context.Background(), http.MethodPost, strings.NewReader(strings.Join(packets, "\x1e")), nil)
+	return err
+}
+
+// Upgrade goes on to a WebSocket, as a stock client does it: probe, the end of the
+// poll that waits, upgrade. It returns what the last polls brought.
+func (p *Poller) Upgrade(ctx context.Context) (*Client, []engineio.Packet, error) {
+	c, err := dial(p.base, url.Values{"sid": {p.Open.SID}}, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.Open = p.Open
+	if err := c.Text("2probe"); err != nil {
+		return nil, nil, err
+	}
+	m, err := c.Message()
+	if err != nil || string(m.Data) != "3probe" {
+		c.Kill()
+		return nil, nil, errors.Join(fmt.Errorf("a probe was answered with %q", m.Data), err)
+	}
+	rest, err := p.Poll(ctx)
+	if err != nil {
+		c.Kill()
+		return nil, nil, err
+	}
+	return c, rest, c.Text("5")
+}
