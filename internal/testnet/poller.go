@@ -1,6 +1,7 @@
 package testnet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,13 @@ func (p *Poller) do(ctx context.Context, method string, body io.Reader, header h
 		}
 		return nil, nil
 	}
-	return engineio.ParsePayload(engineio.V4, b, false, engineio.Limits{})
+	var packets []engineio.Packet
+	err = engineio.ParsePayload(4, b, false, engineio.Limits{}, func(p engineio.Packet) error {
+		p.Data = bytes.Clone(p.Data)
+		packets = append(packets, p)
+		return nil
+	})
+	return packets, err
 }
 
 // Poll waits for the server's next packets.
