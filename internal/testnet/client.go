@@ -66,7 +66,7 @@ func Dial(base string, query url.Values, header http.Header) (*Client, error) {
 		err = fmt.Errorf("no open packet but %q", m.Data)
 	}
 	if err == nil {
-		c.Open, err = engineio.ParseOpen(m.Data[1:])
+		c.Open, err = engineio.ParseOpen(m.Data)
 	}
 	if err != nil {
 		c.Kill()

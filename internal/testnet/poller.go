@@ -32,7 +32,7 @@ func OpenPoller(h *http.Client, base string, header http.Header) (*Poller, error
 	if len(packets) == 0 || packets[0].Type != engineio.Open {
 		return nil, fmt.Errorf("no open packet but %v", packets)
 	}
-	p.Open, err = engineio.ParseOpen(packets[0].Data)
+	p.Open, err = engineio.ParseOpen(append([]byte{'0'}, packets[0].Data...))
 	return p, err
 }
 

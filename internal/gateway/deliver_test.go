@@ -1,0 +1,338 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"holdfast/internal/hub"
+	"holdfast/internal/message"
+	"holdfast/internal/netpoll"
+	"holdfast/internal/testnet"
+)
+
+func fromJSON(t *testing.T, b []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+}
+
+var room = message.RoomKey("/", "doc")
+
+// TestOrder sends records in every order that a bus may bring them in.
+func TestOrder(t *testing.T) {
+	orders := [][]int{
+		{0, 1, 2, 3, 4},
+		{4, 3, 2, 1, 0},
+		{1, 0, 3, 2, 4},
+		{0, 0, 1, 1, 2, 4, 3, 4, 0},
+		{0, 4},       // the rest is lost
+		{2, 4, 1},    // the first as well
+		{1, 3, 1, 3}, // the last as well: its head tells
+	}
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, nil)
+		c, _ := w.join(`"guid":"doc"`)
+		n := 0
+		for _, order := range orders {
+			var pushes []*message.Push
+			var stamps [][]message.Stamp
+			for i := range 5 {
+				p, s := w.append("e", n+i, room)
+				pushes, stamps = append(pushes, p), append(stamps, s)
+			}
+			for _, i := range order {
+				w.deliver(pushes[i], stamps[i])
+			}
+			for range 5 {
+				event(t, c, fmt.Sprintf(`["e",%d]`, n))
+				n++
+			}
+		}
+	})
+}
+
+// TestLostLastMessage has the bus lose the last record of a room that was active: it
+// comes within two seconds all the same.
+func TestLostLastMessage(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, nil)
+		c, _ := w.join(`"guid":"doc"`)
+		w.push("e", 0, room)
+		event(t, c, `["e",0]`)
+		start := time.Now()
+		w.append("e", 1, room)
+		event(t, c, `["e",1]`)
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("repaired after %v", took)
+		}
+		// The repair counts as activity, so the next one is found too.
+		w.append("e", 2, room)
+		event(t, c, `["e",2]`)
+	})
+}
+
+// TestIdleRoomsCostNothing looks at what a shard asks the log for.
+func TestIdleRoomsCostNothing(t *testing.T) {
+	sh := bareShard(t)
+	cl := &client{info: &message.Client{Namespace: "/"}}
+	for i := range 100 {
+		r, _ := sh.hub.Join(cl, message.RoomKey("/", fmt.Sprint(i)))
+		r.Log.Live = true
+	}
+	busy := sh.hub.Room(message.RoomKey("/", "7"))
+	sh.inOrder(busy, &message.Stamp{Key: busy.Key, Seq: 5, Prev: 4}, &message.Delivery{})
+	if len(sh.active) != 1 {
+		t.Fatalf("%d active rooms", len(sh.active))
+	}
+	sh.now, sh.asking = sh.now+activeFor+1, false
+	sh.headsAt = 0
+	sh.compareHeads()
+	if len(sh.active) != 0 || sh.asking {
+		t.Errorf("%d active rooms after a silence; asking: %v", len(sh.active), sh.asking)
+	}
+}
+
+// bareShard is a shard that nobody runs.
+func bareShard(t *testing.T) *shard {
+	t.Helper()
+	g, err := New(Config{
+		Node: "n", Registry: &testnet.Registry{}, Log: &testnet.Log{}, Bus: testnet.NewBus(16, 1),
+		Auth: testnet.Auth{}, IDs: &testnet.IDs{}, Shards: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close(t.Context()) })
+	return g.shards[0]
+}
+
+// TestTurnOf is the rule by which records are put in order.
+func TestTurnOf(t *testing.T) {
+	const epoch = 7
+	tests := []struct {
+		name           string
+		at             uint64 // the room's position
+		epoch, seq, ok uint64 // of the record, with its predecessor in ok
+		want           turn
+		after          message.Position
+	}{
+		{"next", 10, epoch, 11, 10, next, message.Position{Epoch: epoch, Seq: 11}},
+		{"log was empty", 10, epoch, 15, 0, next, message.Position{Epoch: epoch, Seq: 15}},
+		{"predecessor before the position", 10, epoch, 12, 9, next, message.Position{Epoch: epoch, Seq: 12}},
+		{"again", 10, epoch, 10, 9, old, message.Position{Epoch: epoch, Seq: 10}},
+		{"gap", 10, epoch, 12, 11, early, message.Position{Epoch: epoch, Seq: 10}},
+		{"new epoch", 10, 8, 20, 0, next, message.Position{Epoch: 8, Seq: 20}},
+		{"new epoch with a gap", 10, 8, 20, 19, early, message.Position{Epoch: 8, Seq: 10}},
+		{"late of the epoch before", 10, 6, 9, 8, old, message.Position{Epoch: epoch, Seq: 10}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			log := hub.Log{Position: message.Position{Epoch: epoch, Seq: tt.at}}
+			got := turnOf(&log, &message.Stamp{Epoch: tt.epoch, Seq: tt.seq, Prev: tt.ok})
+			if got != tt.want || log.Position != tt.after {
+				t.Errorf("got %v and %+v, want %v and %+v", got, log.Position, tt.want, tt.after)
+			}
+		})
+	}
+}
+
+// TestRepairIsNotAheadOfItself brings a record whose predecessor was appended after
+// the log was read: it must wait for another read.
+func TestRepairIsNotAheadOfItself(t *testing.T) {
+	tests := []struct {
+		name string
+		held uint64 // highest record that was held when the fetch began
+		want message.Position
+		wait int
+	}{
+		{"held before the fetch: the gap is lost", 15, message.Position{Seq: 15}, 0},
+		{"held since: the gap may be there now", 12, message.Position{Seq: 13}, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			sh := bareShard(t)
+			r, _ := sh.hub.Join(&client{info: &message.Client{}}, room)
+			r.Log.Live, r.Log.Seq = true, 10
+			sh.hold(r, &message.Stamp{Key: room, Seq: 15, Prev: 14}, &message.Delivery{Push: &message.Push{}})
+			logged := []message.Logged{
+				{Seq: 11, Prev: 10, Push: &message.Push{}},
+				{Seq: 13, Prev: 12, Push: &message.Push{}},
+			}
+			sh.repaired(r, 0, tt.held, logged, true)
+			if r.Log.Position != tt.want || len(sh.repairs) != tt.wait {
+				t.Errorf("at %+v with %d repairs to come, want %+v and %d", r.Log.Position, len(sh.repairs), tt.want, tt.wait)
+			}
+		})
+	}
+}
+
+// TestHeadOfAnotherEpoch has the store lose its data, and its clock as well.
+func TestHeadOfAnotherEpoch(t *testing.T) {
+	tests := []struct {
+		name string
+		head message.Position
+		want message.Position
+		seat uint64
+	}{
+		{"clock went on", message.Position{Epoch: 2, Seq: 20}, message.Position{Epoch: 2, Seq: 10}, 10},
+		{"clock went back", message.Position{Epoch: 2, Seq: 5}, message.Position{Epoch: 2}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			sh := bareShard(t)
+			cl := &client{info: &message.Client{}}
+			r, _ := sh.hub.Join(cl, room)
+			r.Log.Live, r.Log.Position = true, message.Position{Epoch: 1, Seq: 10}
+			cl.seats[0].Seq = 10
+			sh.compare(r, tt.head)
+			if r.Log.Position != tt.want || cl.seats[0].Seq != tt.seat || len(sh.repairs) != 1 {
+				t.Errorf("room at %+v, seat at %d, %d repairs", r.Log.Position, cl.seats[0].Seq, len(sh.repairs))
+			}
+		})
+	}
+}
+
+// TestLogAway has the log fail while there is a gap.
+func TestLogAway(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, nil)
+		c, _ := w.join(`"guid":"doc"`)
+		w.log.Gate.Break(errors.New("away"))
+		w.append("e", 0, room)
+		w.push("e", 1, room)
+		w.until("the log is asked", func() bool { return w.gw.Stats.Repairs.Load() >= 2 })
+		w.log.Gate.Open()
+		event(t, c, `["e",0]`)
+		event(t, c, `["e",1]`)
+	})
+}
+
+// TestFullInbox has a shard fall behind: what its inbox refuses is repaired, and a
+// call is told.
+func TestFullInbox(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, func(c *Config) { c.Shards, c.InboxRecords = 1, 8 })
+		c, _ := w.join(`"guid":"doc"`)
+		stall, stalled := make(chan struct{}), make(chan struct{})
+		w.gw.shards[0].inbox.post(func() { close(stalled); <-stall })
+		<-stalled
+		for n := range 50 {
+			w.push("e", n, room)
+		}
+		call, err := w.bus.Call("n1", &message.Down{Join: &message.Membership{To: room, Rooms: []string{"x"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if replies := w.answered(call); replies[0].Err == "" {
+			t.Errorf("a call into a full inbox got %+v", replies)
+		}
+		if _, err := testnet.Dial(w.base, nil, nil); !refused(err, 503) {
+			t.Errorf("a handshake got %v", err)
+		}
+		close(stall)
+		for n := range 50 {
+			event(t, c, fmt.Sprintf(`["e",%d]`, n))
+		}
+		if w.gw.Stats.Overflows.Load() == 0 {
+			t.Error("nothing was refused")
+		}
+	})
+}
+
+func refused(err error, status int) bool {
+	var r *testnet.Refused
+	return errors.As(err, &r) && r.Status == status
+}
+
+// TestManyRoomsBehind refuses records of more rooms than are noted one by one.
+func TestManyRoomsBehind(t *testing.T) {
+	b := inbox{limit: 1, limitMem: 1 << 30, wake: func() {}}
+	for i := range maxBehind + 2 {
+		d := &message.Delivery{Push: &message.Push{}, Stamps: []message.Stamp{{Key: message.RoomKey("/", fmt.Sprint(i)), Seq: 1}}}
+		if err := b.deliver(d); i > 0 && !errors.Is(err, message.ErrFull) {
+			t.Fatal(err)
+		}
+	}
+	if _, late := b.take(0, 0); !late.all || late.keys != nil {
+		t.Errorf("all: %v, %d keys", late.all, len(late.keys))
+	}
+	sh := bareShard(t)
+	cl := &client{info: &message.Client{}}
+	sh.hub.Join(cl, room)
+	sh.clients["x"] = cl
+	sh.repairAll(behind{all: true})
+	if len(sh.active) != 1 {
+		t.Errorf("%d rooms are looked at", len(sh.active))
+	}
+}
+
+// TestHeldRecordsCount has a shard's jobs count against its inbox.
+func TestHeldRecordsCount(t *testing.T) {
+	b := inbox{limit: 2, limitMem: 1 << 30, wake: func() {}}
+	d := &message.Delivery{Push: &message.Push{}}
+	for i, want := range []error{nil, nil, message.ErrFull} {
+		if err := b.deliver(d); !errors.Is(err, want) {
+			t.Fatalf("record %d: %v", i, err)
+		}
+	}
+	b.take(0, 0)
+	if err := b.deliver(d); !errors.Is(err, message.ErrFull) {
+		t.Errorf("with two records taken and not delivered: %v", err)
+	}
+	b.take(0, 0)
+	if err := b.deliver(d); err != nil {
+		t.Errorf("with nothing held: %v", err)
+	}
+}
+
+// TestSeveralTargets pushes to several rooms of one client: it gets the message once,
+// also when one of the records came late.
+func TestSeveralTargets(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, nil)
+		c, id := w.join(`"guid":"doc","uid":"u"`)
+		w.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", id.SID), Rooms: []string{"other"}}})
+		other := message.RoomKey("/", "other")
+		keys := []message.Key{room, other, message.UserKey("/", "u"), message.ClientKey("/", id.SID), message.AllKey("/")}
+		w.push("e", 0, keys...)
+		w.push("e", 1, room)
+		event(t, c, `["e",0]`)
+		event(t, c, `["e",1]`)
+		// The predecessor in one of the rooms is lost, so that the message waits there.
+		w.append("e", 2, other)
+		w.push("e", 3, room, other)
+		w.push("e", 4, room)
+		got := []string{}
+		for range 3 {
+			p, err := c.Packet()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(p.Data))
+		}
+		if want := []string{`["e",3]`, `["e",4]`, `["e",2]`}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		w.push("last", 0, other)
+		event(t, c, `["last",0]`)
+	})
+}
+
+// TestVolatile is dropped where nobody can take it, and never repaired.
+func TestVolatile(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, nil)
+		c, _ := w.join(`"guid":"doc"`)
+		p := w.newPush("v", 1, room)
+		p.Volatile = true
+		w.deliver(p, []message.Stamp{{Key: room}})
+		event(t, c, `["v",1]`)
+		w.push("e", 1, room)
+		event(t, c, `["e",1]`)
+	})
+}
