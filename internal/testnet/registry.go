@@ -116,6 +116,14 @@ func (r *Registry) Nodes(key message.Key) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
+// Client returns what is written of a client.
+func (r *Registry) Client(id string) (c *message.Client, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, known = r.clients[id]
+	return c, known
+}
+
 // Left returns what is still written of clients, keys and saved sessions.
 func (r *Registry) Left() (clients, keys, saved int) {
 	r.mu.Lock()
