@@ -23,7 +23,7 @@ func callsTo(w *world, to message.Key) map[string]*message.Down {
 		"kick":       {Disconnect: &message.Disconnect{To: to}},
 		"ask": {
 			Push:    &message.Delivery{Push: p, Stamps: []message.Stamp{{Key: to}}, WantAcks: true},
-			Expires: time.Now().Add(time.Second),
+			Expires: time.Now().Add(100 * time.Millisecond),
 		},
 		"verdict": {Verdict: &message.Verdict{Client: "nobody"}},
 	}
@@ -126,7 +126,7 @@ func TestAcks(t *testing.T) {
 		p := w.newPush("ask", 1, room)
 		call, err := w.bus.Call("n1", &message.Down{
 			Push:    &message.Delivery{Push: p, Stamps: []message.Stamp{{Key: room}}, WantAcks: true},
-			Expires: time.Now().Add(time.Second),
+			Expires: time.Now().Add(500 * time.Millisecond),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -149,7 +149,7 @@ func (sh *shard) finishPost(h *request, body []byte, octets bool, answer chan ht
 		return
 	}
 	sh.settle(c)
-	if c.paused && !c.dropped {
+	if c.paused && c.session.State() == session.Open {
 		// The bus is full: the client may post again when what it has posted is there.
 		c.post = answer
 		return

@@ -36,10 +36,11 @@ type registrar struct {
 	// submits it, which spares two changes of goroutine.
 	neverWaits bool
 
-	mu    sync.Mutex
-	ops   []op
-	nodes map[message.Key]int // how many shards of this node have members
-	wake  chan struct{}
+	mu      sync.Mutex
+	ops     []op
+	working bool                // some that were taken from ops are on their way
+	nodes   map[message.Key]int // how many shards of this node have members
+	wake    chan struct{}
 }
 
 // maxOps is how many ops may wait before no handshake is accepted: a store that is
@@ -89,7 +90,7 @@ func (r *registrar) submit(o op, enter, exit []message.Key) {
 			o.changes = append(o.changes, message.Change{Kind: message.ChangeExit, Node: r.node, Key: key})
 		}
 	}
-	if r.neverWaits && len(r.ops) == 0 {
+	if r.neverWaits && len(r.ops) == 0 && !r.working {
 		if heads, err := r.carryOut(&o); err == nil {
 			r.mu.Unlock()
 			if o.done != nil {
@@ -151,6 +152,7 @@ func (r *registrar) work(ctx context.Context) (undone []op) {
 		r.mu.Lock()
 		batch := r.ops
 		r.ops = nil
+		r.working = len(batch) > 0
 		r.mu.Unlock()
 		if len(batch) == 0 {
 			return nil

@@ -207,9 +207,12 @@ func (sh *shard) settle(c *conn) {
 			break
 		}
 	}
-	if c.session.State() == session.Closed {
+	switch c.session.State() {
+	case session.Closed:
 		sh.drop(c)
 		return
+	case session.Closing:
+		c.answerPost(httpAnswer{ok: true}) // nothing follows it that could be held up
 	}
 	sh.arm(c)
 	sh.markDirty(c)

@@ -85,21 +85,31 @@ func (p *Poller) Post(packets ...string) error {
 	return err
 }
 
-// Upgrade goes on to a WebSocket, as a stock client does it: probe, the end of the
-// poll that waits, upgrade. It returns what the last polls brought.
-func (p *Poller) Upgrade(ctx context.Context) (*Client, []engineio.Packet, error) {
+// Probe opens a WebSocket for the session and has it answered with 3probe.
+func Probe(p *Poller) (*Client, error) {
 	c, err := dial(p.base, url.Values{"sid": {p.Open.SID}}, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c.Open = p.Open
 	if err := c.Text("2probe"); err != nil {
-		return nil, nil, err
+		c.Kill()
+		return nil, err
 	}
 	m, err := c.Message()
 	if err != nil || string(m.Data) != "3probe" {
 		c.Kill()
-		return nil, nil, errors.Join(fmt.Errorf("a probe was answered with %q", m.Data), err)
+		return nil, errors.Join(fmt.Errorf("a probe was answered with %q", m.Data), err)
+	}
+	return c, nil
+}
+
+// Upgrade goes on to a WebSocket, as a stock client does it: probe, the end of the
+// poll that waits, upgrade. It returns what the last poll brought.
+func (p *Poller) Upgrade(ctx context.Context) (*Client, []engineio.Packet, error) {
+	c, err := Probe(p)
+	if err != nil {
+		return nil, nil, err
 	}
 	rest, err := p.Poll(ctx)
 	if err != nil {
