@@ -107,7 +107,7 @@ func (s *Session) Post(body []byte, octets bool, now int64, acts *Actions) error
 		return nil
 	}
 	var bad error
-	err := engineio.ParsePayload(s.hello.Version, body, octets, engineio.Limits{}, func(p engineio.Packet) error {
+	err := engineio.ParsePayload(s.hello.Version, body, octets, engineio.Limits{MaxPackets: s.cfg.PollingPackets}, func(p engineio.Packet) error {
 		bad = s.feed(p, nil, now, acts) // nil for what follows a close packet
 		return bad
 	})

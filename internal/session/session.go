@@ -52,6 +52,8 @@ type Config struct {
 	Packet socketio.Limits
 	// AttachmentTime bounds the time from a packet to the last of its attachments. Default 10 000.
 	AttachmentTime int64
+	// PollingPackets bounds the packets of one post. Default engineio.DefaultMaxPackets.
+	PollingPackets int
 	// MaxClients bounds the namespaces of one session. Default 32.
 	MaxClients int
 	// OutputBytes, OutputItems and OutputAge bound what waits for the peer; past
