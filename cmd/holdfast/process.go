@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -131,6 +132,10 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 	if err != nil {
 		return nil, err
 	}
+	addr := listener.Addr()
+	if server.TLSConfig != nil {
+		listener = tls.NewListener(listener, server.TLSConfig)
+	}
 	p.services = append(p.services,
 		boot.HTTPService("listen", listener, server, time.Second),
 		boot.Service{Name: "memory", Run: func(ctx context.Context, ready func()) error {
@@ -147,7 +152,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		}},
 		p.gatewayService(node),
 	)
-	return listener.Addr(), nil
+	return addr, nil
 }
 
 // clientMux serves what clients see.
