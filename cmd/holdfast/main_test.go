@@ -3,8 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"io"
+	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -92,7 +99,7 @@ func dev(t *testing.T, args ...string) (clients, api string) {
 			t.Errorf("dev ended with %d:\n%s", code, errs)
 		}
 	})
-	clients = out.await(t, `clients +(http://\S+)`)[1]
+	clients = out.await(t, `clients +(https?://\S+)`)[1]
 	api = out.await(t, `api +(http://\S+)`)[1]
 	out.await(t, "Stop with Ctrl-C")
 	return clients, api
@@ -247,6 +254,45 @@ func TestPushReachesAClientThatTailSees(t *testing.T) {
 	}
 	post(`41`)
 	tail.await(t, `- \S+ +client namespace disconnect`)
+}
+
+// TestDevSpeaksTLS has the clients' listener answer by TLS and the API's without.
+func TestDevSpeaksTLS(t *testing.T) {
+	cert, key := certificate(t)
+	clients, api := dev(t, "--config", file(t, "tls: {cert: '"+cert+"', key: '"+key+"'}\n"))
+	insecure := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a certificate of this test
+	defer insecure.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: insecure}).Get(clients + "/socket.io/?EIO=4&transport=polling")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.TLS == nil {
+		t.Errorf("%s: %d, TLS %v", clients, resp.StatusCode, resp.TLS != nil)
+	}
+	if status, _ := get(t, api+"/healthz"); status != http.StatusOK {
+		t.Errorf("the API without TLS: %d", status)
+	}
+}
+
+// certificate writes a self-signed pair of files.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))),
+		file(t, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
 }
 
 func TestDoctor(t *testing.T) {
