@@ -149,6 +149,7 @@ func (c *tailCommand) Run(w *world) error {
 		_, err = stream.Receive() // which says why
 		return c.explain("tail", err)
 	}
+	stream.ResponseHeader() // comes when the subscription is there: no event is missed from here on
 	fmt.Fprintln(w.stderr, "Waiting for events; Ctrl-C stops.")
 	for {
 		answer, err := stream.Receive()
