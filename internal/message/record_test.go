@@ -263,11 +263,14 @@ func FuzzParseRecord(f *testing.F) {
 	})
 }
 
+// recorder is any of the three that become records.
+type recorder interface {
+	Record() (key string, headers []Header, body []byte)
+}
+
 // sameButNil compares the records that both make, for a foreign producer may write
 // an empty header where this one writes none.
-func sameButNil(a, b interface {
-	Record() (string, []Header, []byte)
-}) bool {
+func sameButNil(a, b recorder) bool {
 	k1, h1, b1 := a.Record()
 	k2, h2, b2 := b.Record()
 	return k1 == k2 && slices.Equal(h1, h2) && string(b1) == string(b2)
