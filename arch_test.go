@@ -43,10 +43,12 @@ var house = []room{
 
 	// What nodes and ws-api meet through. Each side declares the interfaces that it
 	// needs; none of these knows who uses it.
-	{folder: "internal/registry", may: []string{"internal/message", redis}},
-	{folder: "internal/roomlog", may: []string{"internal/message", redis}},
-	{folder: "internal/bus", may: []string{"internal/message", redis}},
-	{folder: "internal/node", may: []string{"internal/message", "github.com/google/uuid", redis}},
+	{folder: "internal/redis", may: []string{redis}},
+	{folder: "internal/redis/redistest", may: []string{"internal/redis", redis}},
+	{folder: "internal/registry", may: []string{"internal/message", "internal/redis", redis}},
+	{folder: "internal/roomlog", may: []string{"internal/message", "internal/redis", redis}},
+	{folder: "internal/bus", may: []string{"internal/message", "internal/redis", redis}},
+	{folder: "internal/node", may: []string{"internal/message", "internal/redis", "github.com/google/uuid", redis}},
 	{folder: "internal/auth", may: []string{
 		"internal/message", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset",
 	}},
@@ -68,7 +70,7 @@ var house = []room{
 	{folder: "cmd/holdfast", may: []string{
 		"internal/gateway", "internal/api", "internal/console",
 		"internal/registry", "internal/roomlog", "internal/bus", "internal/node", "internal/auth",
-		"internal/boot", "internal/loadgen", "internal/message",
+		"internal/redis", "internal/boot", "internal/loadgen", "internal/message",
 		"internal/session", "internal/netpoll", "socketio", // for their settings
 		"proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect",
 		"github.com/alecthomas/kong", connectRPC, protobuf, prometheus,
@@ -91,9 +93,12 @@ const (
 )
 
 // forTests is what every test may import beside what it tests.
-var forTests = []string{testnet, "go.uber.org/goleak"}
+var forTests = []string{testnet, redistest, "go.uber.org/goleak"}
 
-const testnet = "internal/testnet"
+const (
+	testnet   = "internal/testnet"
+	redistest = "internal/redis/redistest"
+)
 
 func TestArchitecture(t *testing.T) {
 	found, err := checkHouse(os.DirFS("."), "holdfast", house, forTests)
@@ -114,8 +119,8 @@ func TestTableKeepsItsPromises(t *testing.T) {
 	}
 	public := []string{"wsframe", "engineio", "socketio", "proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect"}
 	for _, r := range house {
-		if slices.Contains(r.may, testnet) {
-			t.Errorf("%s: %s is for tests only", r.folder, testnet)
+		if slices.Contains(r.may, testnet) || slices.Contains(r.may, redistest) {
+			t.Errorf("%s: %s and %s are for tests only", r.folder, testnet, redistest)
 		}
 		for _, to := range slices.Concat(r.may, r.tests) {
 			if r.folder != "cmd/holdfast" && slices.Contains(alone, to) {

@@ -1,0 +1,66 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Options says which Redis to use, and how.
+type Options struct {
+	// Addrs are the server, or some of a Cluster's nodes, as host:port.
+	Addrs    []string
+	Username string
+	Password string
+	DB       int // a Cluster has only 0
+	// TLS is spoken when it is not nil.
+	TLS *tls.Config
+	// Name is what CLIENT LIST shows of this process; default "holdfast".
+	Name string
+	// DialTimeout bounds the making of a connection; default 3 s.
+	DialTimeout time.Duration
+}
+
+// The buffers of a connection. They are smaller than the library's half megabyte,
+// since a gateway counts its memory by the kilobyte, and pipelines longer than a
+// buffer are merely written in parts.
+const connBuffer = 64 << 10
+
+// Open connects to Redis and finds out whether it is a Cluster. The client connects
+// again by itself when connections break; commands that were under way fail then.
+// The caller closes it.
+func Open(ctx context.Context, opts Options) (rueidis.Client, error) {
+	if len(opts.Addrs) == 0 {
+		return nil, errors.New("redis: no address is given")
+	}
+	if opts.Name == "" {
+		opts.Name = "holdfast"
+	}
+	if opts.DialTimeout <= 0 {
+		opts.DialTimeout = 3 * time.Second
+	}
+	c, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: opts.Addrs, Username: opts.Username, Password: opts.Password, SelectDB: opts.DB,
+		TLSConfig: opts.TLS, ClientName: opts.Name,
+		Dialer:           net.Dialer{Timeout: opts.DialTimeout, KeepAlive: time.Second},
+		ConnWriteTimeout: 10 * time.Second, // a server that stalls for some seconds is not given up
+		// Two connections: a page of a log does not hold up all that is behind it.
+		PipelineMultiplex:  1,
+		ReadBufferEachConn: connBuffer, WriteBufferEachConn: connBuffer,
+		DisableCache: true, // nothing is read so often that the server should track it
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to redis at %s: %w", strings.Join(opts.Addrs, ", "), err)
+	}
+	if err := c.Do(ctx, c.B().Ping().Build()).Error(); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect to redis at %s: %w", strings.Join(opts.Addrs, ", "), err)
+	}
+	return c, nil
+}
