@@ -1,0 +1,394 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// claims is which partitions this process owns. A partition has one owner, so that
+// the events of a key are consumed in order however many ws-apis there are:
+//
+//	        take (nobody has it, or one that is dead)
+//	foreign ─────────────────────────────────────────▶ owned
+//	   ▲ ▲                                               │ another's turn, or
+//	   │ └── fenced: another was found to own it ────────┤ Consume has ended
+//	   │                                                 ▼
+//	   └──────────── give: nothing in flight ───────── leaving
+//
+// Who gets what follows from the sorted names of those who live and consume; each
+// works it out alone and they need not agree at every moment, for taking is a
+// compare-and-set.
+type claims struct {
+	nudge   chan struct{} // holds at most one: look at the claims now
+	changed chan struct{} // holds at most one: something to read
+	flush   chan struct{} // holds at most one: something was settled
+
+	mu        sync.Mutex
+	parts     [partitions]partition
+	consuming bool
+	closing   bool
+	allDone   chan struct{} // closed when closing and all that was settled is removed
+	settled   []settlement
+	flushing  int       // settlements on their way to Redis
+	leaseEnd  time.Time // nothing is handed out afterwards, until the next beat
+	beat      uint64
+	answered  time.Time // of the last beat that Redis answered
+	seen      map[string]sighting
+}
+
+type partition struct {
+	owned, leaving bool
+	life           uint64 // grows with each take, so that what was read before is told apart
+	cursor         string // ID of the last event handed out
+	inflight       map[string]struct{}
+}
+
+type settlement struct {
+	partition int
+	id        string
+}
+
+// sighting is since when a consumer's beat has been what it is.
+type sighting struct {
+	beat  string
+	since time.Time
+}
+
+func (c *claims) init() {
+	c.nudge, c.changed, c.flush = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	c.allDone = make(chan struct{})
+	c.seen = make(map[string]sighting)
+	for p := range c.parts {
+		c.parts[p].inflight = make(map[string]struct{})
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (c *claims) setConsuming(on bool) {
+	c.mu.Lock()
+	c.consuming = on
+	c.mu.Unlock()
+	signal(c.nudge)
+}
+
+func (c *claims) count() (inflight, owned int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := range c.parts {
+		inflight += len(c.parts[p].inflight)
+		if c.parts[p].owned {
+			owned++
+		}
+	}
+	return inflight, owned
+}
+
+// settledAll returns a channel that is closed when what was settled so far is gone
+// from Redis.
+func (c *claims) settledAll() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closing = true
+	c.checkDone()
+	return c.allDone
+}
+
+// checkDone is called with mu held.
+func (c *claims) checkDone() {
+	if !c.closing || len(c.settled) > 0 || c.flushing > 0 {
+		return
+	}
+	select {
+	case <-c.allDone:
+	default:
+		close(c.allDone)
+	}
+}
+
+// reading is one partition as the consumer reads it.
+type reading struct {
+	partition int
+	life      uint64
+	cursor    string
+}
+
+// readable returns the partitions to read, and false while the lease is over.
+func (c *claims) readable() ([]reading, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []reading
+	for p := range c.parts {
+		if part := &c.parts[p]; part.owned && !part.leaving {
+			out = append(out, reading{p, part.life, part.cursor})
+		}
+	}
+	return out, time.Now().Before(c.leaseEnd)
+}
+
+// The answers of claims.hand.
+type handing uint8
+
+const (
+	handIt   handing = iota + 1
+	skipIt           // it is in flight from before the partition was lost and won again
+	stopHere         // the partition is not ours to read any more
+)
+
+// hand moves the cursor past an event and notes it as in flight.
+func (c *claims) hand(r reading, id string) handing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	part := &c.parts[r.partition]
+	if !part.owned || part.leaving || part.life != r.life || !time.Now().Before(c.leaseEnd) {
+		return stopHere
+	}
+	part.cursor = id
+	if _, already := part.inflight[id]; already {
+		return skipIt
+	}
+	part.inflight[id] = struct{}{}
+	return handIt
+}
+
+// settle queues an event's removal.
+func (c *claims) settle(partition int, id string) {
+	c.mu.Lock()
+	c.settled = append(c.settled, settlement{partition, id})
+	c.mu.Unlock()
+	signal(c.flush)
+}
+
+// takeSettled returns up to limit settlements, which are then under way.
+func (c *claims) takeSettled(limit int) []settlement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(limit, len(c.settled))
+	out := slices.Clone(c.settled[:n])
+	c.settled = append(c.settled[:0], c.settled[n:]...)
+	c.flushing = n
+	return out
+}
+
+// removed notes that they are gone from Redis.
+func (c *claims) removed(done []settlement) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushing = 0
+	for _, s := range done {
+		part := &c.parts[s.partition]
+		delete(part.inflight, s.id)
+		if part.leaving && len(part.inflight) == 0 {
+			signal(c.nudge)
+		}
+	}
+	c.checkDone()
+}
+
+// keepClaims beats and balances until the bus is closed.
+func (b *Redis) keepClaims() {
+	c := &b.claims
+	again := backoff{b: b, what: "beat"}
+	for b.base.Err() == nil {
+		if err := b.balance(b.base); err != nil {
+			if !again.failed(b.base, err) {
+				return
+			}
+			continue
+		}
+		again.worked()
+		timer := time.NewTimer(b.opts.Beat)
+		select {
+		case <-timer.C:
+		case <-c.nudge:
+		case <-b.base.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// balance beats once and takes and gives partitions by what it learns.
+func (b *Redis) balance(ctx context.Context) error {
+	c := &b.claims
+	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
+	defer cancel()
+	began := time.Now()
+	beats, owners, err := b.sendBeat(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	// Others see this beat no earlier than it began, so a lease that ends in less
+	// than DeadAfter from there is over when they call this process dead.
+	c.leaseEnd = began.Add(b.opts.DeadAfter * 3 / 4)
+	live, dead := c.observe(beats, time.Now(), 3*b.opts.Beat, b.opts.DeadAfter)
+	takes, gives := c.plan(b.self, live, beats, dead, owners)
+	c.mu.Unlock()
+	signal(c.changed) // the lease at least is new
+
+	if err := b.bury(ctx, dead, beats); err != nil {
+		return err
+	}
+	if err := b.giveBack(ctx, gives); err != nil {
+		return err
+	}
+	taken, err := b.swap(ctx, "owners", takes)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	for _, field := range taken {
+		if p, err := strconv.Atoi(field); err == nil {
+			c.parts[p].take()
+		}
+	}
+	c.mu.Unlock()
+	signal(c.changed)
+	return nil
+}
+
+func (p *partition) take() {
+	p.owned, p.leaving, p.cursor = true, false, "0-0"
+	p.life++
+}
+
+func (b *Redis) sendBeat(ctx context.Context) (beats, owners map[string]string, err error) {
+	c := &b.claims
+	c.mu.Lock()
+	c.beat++
+	beat := strconv.FormatUint(c.beat, 10) + " 0"
+	if c.consuming {
+		beat = strconv.FormatUint(c.beat, 10) + " 1"
+	}
+	c.mu.Unlock()
+	reply, err := b.scripts.beat.Exec(ctx, b.client, []string{b.upKey("beats"), b.upKey("owners")},
+		[]string{b.self, beat, strconv.Itoa(int(producerTTL.Seconds()))}).ToArray()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(reply) != 2 {
+		return nil, nil, errors.New("the script of the beat answers otherwise")
+	}
+	if beats, err = reply[0].AsStrMap(); err != nil {
+		return nil, nil, err
+	}
+	owners, err = reply[1].AsStrMap()
+	return beats, owners, err
+}
+
+// observe returns who lives and consumes, sorted, and who is dead. Time in which
+// Redis did not answer does not count, for nobody could beat then. Called with mu
+// held.
+func (c *claims) observe(beats map[string]string, now time.Time, gap, deadAfter time.Duration) (live []string, dead map[string]bool) {
+	silence := now.Sub(c.answered) > gap
+	c.answered = now
+	dead = make(map[string]bool)
+	for name, beat := range beats {
+		if was, ok := c.seen[name]; !ok || silence || was.beat != beat {
+			c.seen[name] = sighting{beat, now}
+		}
+		switch {
+		case now.Sub(c.seen[name].since) >= deadAfter:
+			dead[name] = true
+		case strings.HasSuffix(beat, " 1"):
+			live = append(live, name)
+		}
+	}
+	maps.DeleteFunc(c.seen, func(name string, _ sighting) bool { _, there := beats[name]; return !there })
+	slices.Sort(live)
+	return live, dead
+}
+
+// plan works out the swaps of owners: those to take, and those to give back.
+// Called with mu held.
+func (c *claims) plan(self string, live []string, beats map[string]string, dead map[string]bool, owners map[string]string) (takes, gives []string) {
+	for p := range c.parts {
+		part, field := &c.parts[p], strconv.Itoa(p)
+		owner := owners[field]
+		mine := c.consuming && len(live) > 0 && live[p%len(live)] == self
+		_, ownerBeats := beats[owner]
+		switch {
+		case owner == self && !part.owned:
+			// Taken by a swap whose answer was lost.
+			part.take()
+			part.leaving = !mine
+		case owner == self && mine:
+			part.leaving = false
+		case owner == self:
+			part.leaving = true
+			if len(part.inflight) == 0 {
+				part.owned = false
+				gives = append(gives, field, self, "")
+			}
+		default:
+			part.owned, part.leaving = false, false // fenced, if it was ours
+			if mine && (owner == "" || dead[owner] || !ownerBeats) {
+				takes = append(takes, field, owner, self)
+			}
+		}
+	}
+	return takes, gives
+}
+
+// bury removes the beats of the dead, if they have not moved since.
+func (b *Redis) bury(ctx context.Context, dead map[string]bool, beats map[string]string) error {
+	var swaps []string
+	for name := range dead {
+		if name != b.self {
+			swaps = append(swaps, name, beats[name], "")
+		}
+	}
+	_, err := b.swap(ctx, "beats", swaps)
+	return err
+}
+
+// giveBack frees partitions; the others see it at their next beat.
+func (b *Redis) giveBack(ctx context.Context, swaps []string) error {
+	_, err := b.swap(ctx, "owners", swaps)
+	return err
+}
+
+func (b *Redis) swap(ctx context.Context, hash string, swaps []string) (changed []string, err error) {
+	if len(swaps) == 0 {
+		return nil, nil
+	}
+	return b.scripts.swap.Exec(ctx, b.client, []string{b.upKey(hash)}, swaps).AsStrSlice()
+}
+
+// leave frees what this process owns, when all its goroutines have ended. What it
+// cannot do, the others do when they find it dead.
+func (b *Redis) leave(ctx context.Context) {
+	c := &b.claims
+	c.mu.Lock()
+	var swaps []string
+	for p := range c.parts {
+		if c.parts[p].owned {
+			swaps = append(swaps, strconv.Itoa(p), b.self, "")
+		}
+	}
+	began := c.beat > 0
+	c.mu.Unlock()
+	if !began {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
+	defer cancel()
+	_, err := b.swap(ctx, "owners", swaps)
+	if err == nil {
+		err = b.client.Do(ctx, b.client.B().Hdel().Key(b.upKey("beats")).Field(b.self).Build()).Error()
+	}
+	if err != nil {
+		b.opts.Log.Warn("the bus could not say good-bye; others take over when they find it dead", "error", err)
+	}
+}

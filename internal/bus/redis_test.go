@@ -1,0 +1,526 @@
+package bus
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"holdfast/internal/message"
+)
+
+// redisServer is a Redis of a test's own.
+type redisServer struct {
+	addr string
+	proc *os.Process
+}
+
+// startRedis runs redis-server on a free port until the test ends.
+func startRedis(t testing.TB) *redisServer {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Fatal("redis-server is missing: install Debian's package redis-server, or Redis 6.2 or newer")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // also one that is stopped
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "Ready to accept connections") {
+			go func() {
+				for lines.Scan() { // so that it never blocks on its output
+				}
+			}()
+			return &redisServer{addr, cmd.Process}
+		}
+	}
+	t.Fatalf("redis-server did not start: %v", lines.Err())
+	return nil
+}
+
+func (s *redisServer) client(t testing.TB) rueidis.Client {
+	t.Helper()
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// fast are options that need no patience.
+func fast(prefix string) RedisOptions {
+	return RedisOptions{Prefix: prefix, Beat: 30 * time.Millisecond, DeadAfter: 600 * time.Millisecond, Timeout: 2 * time.Second}
+}
+
+func openRedis(t *testing.T, client rueidis.Client, opts RedisOptions) *Redis {
+	t.Helper()
+	b := NewRedis(client, opts)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		_ = b.Close(ctx) // some tests leave it with work that cannot be done
+	})
+	return b
+}
+
+// kill ends a bus as a crash would: nothing is flushed or given back.
+func (b *Redis) kill() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.stop()
+	b.work.Wait()
+}
+
+func TestRedis(t *testing.T) {
+	client := startRedis(t).client(t)
+	n := 0
+	testTransport(t, func(t *testing.T, test func(*testing.T)) { test(t) }, func(t *testing.T, items int) transport {
+		n++
+		opts := fast(fmt.Sprint("contract", n))
+		opts.UpItems, opts.StreamItems = items, items
+		return openRedis(t, client, opts)
+	})
+}
+
+// order is an event with an order key and a number.
+func order(key string, i int) *message.Up {
+	return &message.Up{ID: fmt.Sprint(i), Type: message.EventMessage, Order: key, Client: &message.Client{ID: key}}
+}
+
+// journal collects what consumers got, by order key.
+type journal struct {
+	mu  sync.Mutex
+	got map[string][]string
+	all int
+}
+
+func (j *journal) note(up *message.Up) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.got == nil {
+		j.got = make(map[string][]string)
+	}
+	j.got[up.Order] = append(j.got[up.Order], up.ID)
+	j.all++
+}
+
+func (j *journal) count() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.all
+}
+
+func TestRedisConsumersShareKeysInOrder(t *testing.T) {
+	client := startRedis(t).client(t)
+	a, b := openRedis(t, client, fast("ws")), openRedis(t, client, fast("ws"))
+	gateway := openRedis(t, client, fast("ws"))
+	var j journal
+	stopA := consume(t, a, j.note)
+	const keys, each = 40, 50
+	total := 0
+	publish := func(from, to int) {
+		for i := from; i < to; i++ {
+			for k := range keys {
+				if err := gateway.Publish(order(fmt.Sprint("k", k), i)); err != nil {
+					t.Fatal(err)
+				}
+				total++
+			}
+		}
+	}
+	publish(0, each)
+	eventually(t, "the first has all partitions", func() bool { return a.Stats().Partitions == partitions })
+	stopB := consume(t, b, j.note)
+	publish(each, 2*each)
+	eventually(t, "two consumers have half each", func() bool {
+		return a.Stats().Partitions == partitions/2 && b.Stats().Partitions == partitions/2
+	})
+	publish(2*each, 3*each)
+	eventually(t, "all arrive", func() bool { return j.count() >= total })
+	stopA()
+	eventually(t, "one that stops hands over", func() bool {
+		return a.Stats().Partitions == 0 && b.Stats().Partitions == partitions
+	})
+	publish(3*each, 4*each)
+	eventually(t, "all arrive", func() bool { return j.count() >= total })
+	stopB()
+	for k, got := range j.got {
+		if len(got) != 4*each || !slices.IsSortedFunc(got, byNumber) {
+			t.Errorf("key %s: %d events: %v", k, len(got), got)
+		}
+	}
+	if j.all != total {
+		t.Errorf("%d events of %d", j.all, total)
+	}
+}
+
+func byNumber(a, b string) int {
+	if len(a) != len(b) {
+		return len(a) - len(b)
+	}
+	return strings.Compare(a, b)
+}
+
+func TestRedisKilledConsumerLosesNothing(t *testing.T) {
+	client := startRedis(t).client(t)
+	gateway, first := openRedis(t, client, fast("ws")), openRedis(t, client, fast("ws"))
+	const n = 200
+	for i := range n {
+		if err := gateway.Publish(order(fmt.Sprint(i%7), i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The first has got all and settled the even ones when it dies.
+	settledEven, taken := make(map[string]bool), make(chan string, n)
+	done := make(chan error, 1)
+	go func() {
+		done <- first.ConsumeSettled(t.Context(), func(up *message.Up, settled func()) {
+			if i := up.ID[len(up.ID)-1]; i%2 == 0 {
+				settledEven[up.ID] = true
+				settled()
+				settled() // once more is no more
+			}
+			taken <- up.ID
+		})
+	}()
+	for range n {
+		<-taken
+	}
+	eventually(t, "the settled ones are removed", func() bool { return first.Stats().InFlight == n/2 })
+	first.kill()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	second := openRedis(t, client, fast("ws"))
+	var j journal
+	stop := consume(t, second, j.note)
+	eventually(t, "the rest comes again", func() bool { return j.count() >= n/2 })
+	stop()
+	for key, got := range j.got {
+		if !slices.IsSortedFunc(got, byNumber) {
+			t.Errorf("key %s: %v", key, got)
+		}
+		for _, id := range got {
+			if settledEven[id] {
+				t.Errorf("event %s was settled and came again", id)
+			}
+		}
+	}
+	if j.all != n/2 {
+		t.Errorf("%d events, want %d", j.all, n/2)
+	}
+}
+
+// What is under way when a consumer stops belongs to it until it is settled.
+func TestRedisStoppedConsumerSettlesLater(t *testing.T) {
+	client := startRedis(t).client(t)
+	a, b := openRedis(t, client, fast("ws")), openRedis(t, client, fast("ws"))
+	for i := range 2 {
+		if err := a.Publish(order("k", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var settle func()
+	if err := a.ConsumeSettled(ctx, func(_ *message.Up, settled func()) {
+		settle = settled
+		cancel()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 2)
+	stop := consume(t, b, func(up *message.Up) { got <- up.ID })
+	eventually(t, "the others change hands", func() bool { return b.Stats().Partitions == partitions-1 })
+	if len(got) > 0 {
+		t.Errorf("event %s overtook one in flight", <-got)
+	}
+	settle()
+	if id := <-got; id != "1" {
+		t.Errorf("got %s", id)
+	}
+	stop()
+}
+
+func TestRedisAppendsABatchOnce(t *testing.T) {
+	client := startRedis(t).client(t)
+	b := openRedis(t, client, fast("ws"))
+	batch := []*message.Up{order("k", 0), order("k", 1), order("k", 2)}
+	for range 2 { // as if the first answer had been lost
+		if n, err := b.appendEvents(t.Context(), batch); n != 3 || err != nil {
+			t.Fatal(n, err)
+		}
+		b.number = 0
+	}
+	n, err := client.Do(t.Context(), client.B().Xlen().Key(b.eventsKey(partitionOf("k"))).Build()).AsInt64()
+	if n != 3 || err != nil {
+		t.Errorf("%d events, %v", n, err)
+	}
+}
+
+func TestRedisRestartAndOutage(t *testing.T) {
+	server := startRedis(t)
+	client, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress: []string{server.addr}, DisableCache: true, ConnWriteTimeout: 300 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	opts := fast("ws")
+	opts.UpItems, opts.Timeout, opts.DeadAfter = 100, 300*time.Millisecond, time.Minute
+	b := NewRedis(client, opts)
+	var j journal
+	stop := consume(t, b, j.note)
+	inbox := make(chan string, 100)
+	detach := b.AttachNode("n", func(d *message.Down) error { inbox <- d.Call; return nil })
+	if err := b.Publish(order("k", 0)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an event arrives", func() bool { return j.count() == 1 })
+
+	if err := server.proc.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	began, accepted := time.Now(), 1
+	for i := 1; i < 200; i++ {
+		switch err := b.Publish(order("k", i)); {
+		case err == nil:
+			accepted++
+		case !errors.Is(err, message.ErrFull):
+			t.Fatal(err)
+		}
+		_ = b.Reply("nobody", &message.Reply{})
+	}
+	if took := time.Since(began); took > 100*time.Millisecond || accepted > 101 {
+		t.Errorf("publishing while Redis hangs: %d accepted in %v", accepted, took)
+	}
+	if err := b.Send(t.Context(), "n", someDown("lost")); err == nil || errors.Is(err, message.ErrGone) {
+		t.Errorf("sending while Redis hangs: %v", err)
+	}
+	if err := server.proc.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all that was accepted arrives", func() bool { return j.count() >= accepted })
+	eventually(t, "the inbox works again", func() bool { return b.Send(t.Context(), "n", someDown("back")) == nil })
+	for call := range inbox {
+		if call == "back" {
+			break
+		}
+	}
+	if got := j.got["k"]; len(got) != accepted || !slices.IsSortedFunc(got, byNumber) {
+		t.Errorf("%d events of %d: %v", len(got), accepted, got)
+	}
+	// The data is gone, as when Redis starts again without having kept any.
+	if err := client.Do(t.Context(), client.B().Flushall().Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an event arrives after a loss", func() bool {
+		return b.Publish(order("k", 1000)) == nil && j.count() > accepted
+	})
+	stop()
+	detach()
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRedisCloseFlushes(t *testing.T) {
+	client := startRedis(t).client(t)
+	b, reader := openRedis(t, client, fast("ws")), openRedis(t, client, fast("ws"))
+	replies := make(chan string, 100)
+	defer reader.AttachAPI("api", func(r *message.Reply) { replies <- r.Call })()
+	for i := range 100 {
+		if err := errors.Join(b.Publish(order("k", i)), b.Reply("api", &message.Reply{Call: fmt.Sprint(i)})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if call := <-replies; call != fmt.Sprint(i) {
+			t.Fatalf("reply %s in place of %d", call, i)
+		}
+	}
+	var j journal
+	stop := consume(t, reader, j.note)
+	eventually(t, "all events arrive", func() bool { return j.count() == 100 })
+	stop()
+	for what, err := range map[string]error{
+		"publish": b.Publish(order("k", 0)), "reply": b.Reply("api", &message.Reply{}), "send": b.Send(t.Context(), "n", someDown("")),
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRedisLeavesNothingBehind(t *testing.T) {
+	client := startRedis(t).client(t)
+	b := NewRedis(client, fast("ws"))
+	var j journal
+	stop := consume(t, b, j.note)
+	detach := b.AttachNode("n{}", func(*message.Down) error { return nil })
+	_ = b.AttachAPI("a", func(*message.Reply) {}) // Close detaches it
+	if err := b.Publish(order("k", 0)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the event arrives", func() bool { return j.count() == 1 })
+	stop()
+	detach()
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := client.Do(t.Context(), client.B().Keys().Pattern("*").Build()).AsStrSlice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys = slices.DeleteFunc(keys, func(k string) bool {
+		// An empty stream has no content; a producer's number has its day.
+		return strings.HasPrefix(k, "ws:{up}:events:") || strings.HasPrefix(k, "ws:{up}:producer:")
+	})
+	if len(keys) > 0 {
+		t.Errorf("left: %v", keys)
+	}
+}
+
+func TestRedisInboxTakenOverByAnotherProcess(t *testing.T) {
+	client := startRedis(t).client(t)
+	opts := fast("ws")
+	opts.InboxTTL = 300 * time.Millisecond
+	a, b, api := openRedis(t, client, opts), openRedis(t, client, opts), openRedis(t, client, opts)
+	got := make(chan string, 10)
+	detachA := a.AttachNode("n", func(d *message.Down) error { got <- "a" + d.Call; return nil })
+	send := func(call, want string) {
+		t.Helper()
+		if err := api.Send(t.Context(), "n", someDown(call)); err != nil {
+			t.Fatal(err)
+		}
+		if g := <-got; g != want {
+			t.Errorf("got %s, want %s", g, want)
+		}
+	}
+	send("1", "a1")
+	b.AttachNode("n", func(d *message.Down) error { got <- "b" + d.Call; return nil })
+	send("2", "b2")
+	detachA()
+	send("3", "b3")
+	b.kill()
+	eventually(t, "the inbox of a dead node goes", func() bool {
+		return errors.Is(api.Send(t.Context(), "n", someDown("")), message.ErrGone)
+	})
+}
+
+func TestRedisDropsWhatIsMalformed(t *testing.T) {
+	client := startRedis(t).client(t)
+	b := openRedis(t, client, fast("ws"))
+	var j journal
+	stop := consume(t, b, j.note)
+	got := make(chan string, 1)
+	defer b.AttachNode("n", func(d *message.Down) error { got <- d.Call; return nil })()
+	stream, _ := b.inboxKeys(inboxNode, "n")
+	for _, key := range []string{b.eventsKey(partitionOf("k")), stream} {
+		if err := client.Do(t.Context(), client.B().Xadd().Key(key).Id("*").FieldValue().FieldValue("X-Event", "?").Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(b.Publish(order("k", 1)), b.Send(t.Context(), "n", someDown("x"))); err != nil {
+		t.Fatal(err)
+	}
+	<-got
+	eventually(t, "the good one arrives, the bad one is dropped", func() bool {
+		s := b.Stats()
+		return j.count() == 1 && s.Malformed == 2 && s.InFlight == 0
+	})
+	stop()
+}
+
+// Who lives and who is dead, step by step.
+func TestClaimsObserve(t *testing.T) {
+	var c claims
+	c.init()
+	start := time.Now()
+	const beat, dead = time.Second, 8 * time.Second
+	for i, step := range []struct {
+		at    time.Duration
+		beats map[string]string
+		live  []string
+		dead  []string
+	}{
+		{0, map[string]string{"b": "1 1", "a": "1 1", "c": "1 0"}, []string{"a", "b"}, nil},
+		{2 * beat, map[string]string{"a": "2 1", "b": "1 1", "c": "2 0"}, []string{"a", "b"}, nil},
+		{4 * beat, map[string]string{"a": "3 1", "b": "1 1"}, []string{"a", "b"}, nil},
+		{6 * beat, map[string]string{"a": "4 1", "b": "1 1"}, []string{"a", "b"}, nil},
+		{8 * beat, map[string]string{"a": "5 1", "b": "1 1"}, []string{"a"}, []string{"b"}},
+		{60 * beat, map[string]string{"a": "5 1", "b": "1 1"}, []string{"a", "b"}, nil}, // Redis was away: nobody could beat
+		{62 * beat, map[string]string{"a": "5 1", "b": "2 1"}, []string{"a", "b"}, nil},
+	} {
+		live, died := c.observe(step.beats, start.Add(step.at), 3*beat, dead)
+		if names := slices.Sorted(maps.Keys(died)); !slices.Equal(live, step.live) || !slices.Equal(names, step.dead) {
+			t.Errorf("step %d: live %v, dead %v", i, live, names)
+		}
+	}
+}
+
+func BenchmarkRedisUpstream(b *testing.B) {
+	client := startRedis(b).client(b)
+	bus := NewRedis(client, RedisOptions{StreamItems: 1 << 20})
+	ctx, cancel := context.WithCancel(b.Context())
+	arrived, done := make(chan struct{}, 1<<16), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = bus.Consume(ctx, func(*message.Up) { arrived <- struct{}{} })
+	}()
+	b.ReportAllocs()
+	sent, got := 0, 0
+	for b.Loop() {
+		for sent-got > 1<<14 {
+			<-arrived
+			got++
+		}
+		if bus.Publish(order(fmt.Sprint(sent%100), sent)) == nil {
+			sent++
+		}
+	}
+	for ; got < sent; got++ {
+		<-arrived
+	}
+	b.StopTimer()
+	cancel()
+	<-done
+	_ = bus.Close(context.Background())
+}

@@ -1,0 +1,22 @@
+-- Frees a worker number, unless a newer generation has it.
+--
+-- KEYS     as in acquire_redis.lua
+-- ARGV[1]  identity
+-- ARGV[2]  worker
+-- ARGV[3]  generation
+-- ARGV[4]  the beat at which the holder was found dead; '' when it is the holder
+--          itself that releases
+-- Returns 1 when it was freed.
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if not held then
+  return 0
+end
+local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)$')
+if worker ~= ARGV[2] or generation ~= ARGV[3] or (ARGV[4] ~= '' and beat ~= ARGV[4]) then
+  return 0
+end
+redis.call('HDEL', KEYS[1], ARGV[1])
+if redis.call('HGET', KEYS[2], worker) == ARGV[1] then
+  redis.call('HDEL', KEYS[2], worker)
+end
+return 1

@@ -1,0 +1,33 @@
+-- Counts a holder's heartbeat, and reclaims its number in a registry that has lost it.
+--
+-- KEYS     as in acquire_redis.lua
+-- ARGV[1]  identity
+-- ARGV[2]  worker
+-- ARGV[3]  generation
+-- Returns 1 when the lease holds, 0 when somebody else has identity or number.
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if held then
+  local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)$')
+  if worker == ARGV[2] and generation == ARGV[3] then
+    redis.call('HSET', KEYS[1], ARGV[1], worker .. ' ' .. generation .. ' ' .. string.format('%.0f', beat + 1))
+    return 1
+  end
+  if worker ~= ARGV[2] or tonumber(generation) > tonumber(ARGV[3]) then
+    return 0
+  end
+end
+local holder = redis.call('HGET', KEYS[2], ARGV[2])
+if holder and holder ~= ARGV[1] then
+  return 0
+end
+if redis.call('HEXISTS', KEYS[3], 'since') == 0 then
+  local time = redis.call('TIME')
+  redis.call('HSET', KEYS[3], 'since', string.format('%.0f', time[1] * 1000000 + time[2]))
+end
+local last = tonumber(redis.call('HGET', KEYS[3], 'generation') or '0')
+if tonumber(ARGV[3]) > last then
+  redis.call('HSET', KEYS[3], 'generation', ARGV[3])
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' 0')
+return 1

@@ -1,0 +1,211 @@
+package node
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// ErrFenced says that a newer generation of the identity, or another identity, has
+// the worker number. Whoever sees it makes no more IDs, and drains.
+var ErrFenced = errors.New("the worker number has a new holder")
+
+// The times of leases. A holder renews every second, and is past its lease by its
+// own clock before anybody calls it dead.
+const (
+	RenewEvery = time.Second
+	LeaseTime  = 6 * time.Second // from the beginning of the last renewal that succeeded
+	DeadAfter  = 8 * time.Second // of a beat that stands still while Redis answers
+)
+
+// RedisWorkers hands out worker numbers among all processes that share a Redis and a
+// prefix:
+//
+//	ws:{workers}:leases   hash: identity → "<worker> <generation> <beat>"
+//	ws:{workers}:numbers  hash: worker → identity
+//	ws:{workers}:state    hash: generation, next, since
+//
+// Nothing expires by Redis' clock, so that an outage of Redis costs nobody a number:
+// the dead are found by [RedisWorkers.Observe] and removed by [RedisWorkers.Bury]. In
+// a registry that was found empty, holders reclaim their numbers by renewing, and
+// nobody new gets one before they have had DeadAfter to do so. It is safe for
+// concurrent use.
+type RedisWorkers struct {
+	client                  rueidis.Client
+	keys                    []string
+	acquire, renew, release *rueidis.Lua
+	settle                  time.Duration
+
+	mu       sync.Mutex
+	answered time.Time // when Redis last answered Observe
+	seen     map[string]seen
+}
+
+// seen is since when a lease and its beat have been what they are.
+type seen struct {
+	text  string
+	since time.Time
+}
+
+//go:embed acquire_redis.lua
+var acquireScript string
+
+//go:embed renew_redis.lua
+var renewScript string
+
+//go:embed release_redis.lua
+var releaseScript string
+
+// NewRedisWorkers returns the table under a prefix, such as "ws". It asks nothing of
+// Redis yet. client stays the caller's.
+func NewRedisWorkers(client rueidis.Client, prefix string) *RedisWorkers {
+	tag := prefix + ":{workers}:"
+	return &RedisWorkers{
+		client: client, keys: []string{tag + "leases", tag + "numbers", tag + "state"},
+		acquire: rueidis.NewLuaScript(acquireScript), renew: rueidis.NewLuaScript(renewScript),
+		release: rueidis.NewLuaScript(releaseScript),
+		settle:  DeadAfter, seen: make(map[string]seen),
+	}
+}
+
+// Acquire gives an identity its number: the one that it has, in a new generation
+// which fences the old one at once, or the next free one. Where the registry was
+// found empty, a new identity waits, up to DeadAfter. It fails with [ErrNoWorkers],
+// the error of ctx, or Redis'.
+func (w *RedisWorkers) Acquire(ctx context.Context, identity string) (Lease, error) {
+	for {
+		lease, pause, err := w.tryAcquire(ctx, identity)
+		if err != nil {
+			return Lease{}, fmt.Errorf("worker number for %q: %w", identity, err)
+		}
+		if pause == 0 {
+			return lease, nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return Lease{}, fmt.Errorf("worker number for %q: %w", identity, ctx.Err())
+		}
+	}
+}
+
+func (w *RedisWorkers) tryAcquire(ctx context.Context, identity string) (Lease, time.Duration, error) {
+	reply, err := w.acquire.Exec(ctx, w.client, w.keys,
+		[]string{identity, strconv.Itoa(MaxWorker), strconv.FormatInt(w.settle.Milliseconds(), 10)}).ToArray()
+	if err != nil {
+		return Lease{}, 0, err
+	}
+	var numbers [2]int64
+	for i := range min(len(reply), 2) {
+		if numbers[i], err = reply[i].AsInt64(); err != nil {
+			return Lease{}, 0, err
+		}
+	}
+	switch worker := numbers[0]; {
+	case worker == -1:
+		return Lease{}, max(time.Millisecond, time.Duration(numbers[1])*time.Millisecond), nil
+	case worker < 0 || worker > MaxWorker || len(reply) != 2:
+		return Lease{}, 0, ErrNoWorkers
+	}
+	return Lease{Identity: identity, Worker: uint16(numbers[0]), Generation: uint64(numbers[1])}, 0, nil
+}
+
+func (l Lease) args() []string {
+	return []string{l.Identity, strconv.Itoa(int(l.Worker)), strconv.FormatUint(l.Generation, 10)}
+}
+
+// Renew shows that the holder lives. It fails with [ErrFenced] when the number is
+// another's; any other error says nothing about that, and the holder goes on until
+// LeaseTime is over. A holder whose entry was lost gets it back.
+func (w *RedisWorkers) Renew(ctx context.Context, l Lease) error {
+	holds, err := w.renew.Exec(ctx, w.client, w.keys, l.args()).AsInt64()
+	if err != nil {
+		return fmt.Errorf("renew worker number %d: %w", l.Worker, err)
+	}
+	if holds == 0 {
+		return fmt.Errorf("renew worker number %d: %w", l.Worker, ErrFenced)
+	}
+	return nil
+}
+
+// Release frees a number, unless a newer generation has taken it over.
+func (w *RedisWorkers) Release(ctx context.Context, l Lease) error {
+	if err := w.release.Exec(ctx, w.client, w.keys, append(l.args(), "")).Error(); err != nil {
+		return fmt.Errorf("release worker number %d: %w", l.Worker, err)
+	}
+	return nil
+}
+
+// Sighting is a lease as an observer sees it.
+type Sighting struct {
+	Lease
+	Beat uint64 // grows with each renewal
+	Dead bool   // it stood still for DeadAfter
+}
+
+// Observe returns all leases. It is called about every RenewEvery by whoever must
+// know who lives: a lease is dead when its beat stood still for DeadAfter over calls
+// that Redis answered. After a pause between answers everybody's time begins anew,
+// for nobody could renew then.
+func (w *RedisWorkers) Observe(ctx context.Context) ([]Sighting, error) {
+	leases, err := w.client.Do(ctx, w.client.B().Hgetall().Key(w.keys[0]).Build()).AsStrMap()
+	if err != nil {
+		return nil, fmt.Errorf("observe worker numbers: %w", err)
+	}
+	return w.observe(leases, time.Now()), nil
+}
+
+func (w *RedisWorkers) observe(leases map[string]string, now time.Time) []Sighting {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	silence := now.Sub(w.answered) > 3*RenewEvery
+	w.answered = now
+	next := make(map[string]seen, len(leases))
+	out := make([]Sighting, 0, len(leases))
+	for identity, text := range leases {
+		was, ok := w.seen[identity]
+		if !ok || silence || was.text != text {
+			was = seen{text, now}
+		}
+		next[identity] = was
+		if s, ok := parseLease(identity, text); ok {
+			s.Dead = now.Sub(was.since) >= DeadAfter
+			out = append(out, s)
+		}
+	}
+	w.seen = next
+	return out
+}
+
+func parseLease(identity, text string) (Sighting, bool) {
+	parts := strings.Split(text, " ")
+	if len(parts) != 3 {
+		return Sighting{}, false
+	}
+	worker, err := strconv.ParseUint(parts[0], 10, workerBits)
+	generation, err2 := strconv.ParseUint(parts[1], 10, 64)
+	beat, err3 := strconv.ParseUint(parts[2], 10, 64)
+	if errors.Join(err, err2, err3) != nil {
+		return Sighting{}, false
+	}
+	return Sighting{Lease: Lease{Identity: identity, Worker: uint16(worker), Generation: generation}, Beat: beat}, true
+}
+
+// Bury frees the number of a dead node. It is false when the node has shown a sign
+// of life since it was seen, or somebody else has buried it.
+func (w *RedisWorkers) Bury(ctx context.Context, s Sighting) (bool, error) {
+	n, err := w.release.Exec(ctx, w.client, w.keys, append(s.args(), strconv.FormatUint(s.Beat, 10))).AsInt64()
+	if err != nil {
+		return false, fmt.Errorf("bury worker number %d: %w", s.Worker, err)
+	}
+	return n == 1, nil
+}

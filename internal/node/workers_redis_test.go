@@ -1,0 +1,209 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// startRedis runs redis-server on a free port until the test ends.
+func startRedis(t *testing.T) rueidis.Client {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Fatal("redis-server is missing: install Debian's package redis-server, or Redis 6.2 or newer")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if !strings.Contains(lines.Text(), "Ready to accept connections") {
+			continue
+		}
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	t.Fatal("redis-server did not start")
+	return nil
+}
+
+func TestRedisWorkers(t *testing.T) {
+	client := startRedis(t)
+	open := func(prefix string) *RedisWorkers {
+		w := NewRedisWorkers(client, prefix)
+		w.settle = 0
+		return w
+	}
+	acquire := func(w *RedisWorkers, identity string) Lease {
+		t.Helper()
+		l, err := w.Acquire(t.Context(), identity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	renew := func(w *RedisWorkers, l Lease, want error) {
+		t.Helper()
+		if err := w.Renew(t.Context(), l); !errors.Is(err, want) {
+			t.Errorf("renew %+v: %v, want %v", l, err, want)
+		}
+	}
+	flush := func() {
+		if err := client.Do(t.Context(), client.B().Flushall().Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	t.Run("numbers and generations", func(t *testing.T) {
+		w, other := open("a"), open("a")
+		a, b := acquire(w, "a"), acquire(other, "b")
+		if a.Worker != 0 || b.Worker != 1 || b.Generation <= a.Generation {
+			t.Errorf("got %+v, %+v", a, b)
+		}
+		again := acquire(other, "a")
+		if again.Worker != a.Worker || again.Generation <= a.Generation {
+			t.Errorf("the same identity: %+v after %+v", again, a)
+		}
+		renew(w, a, ErrFenced)
+		renew(w, again, nil)
+		if err := w.Release(t.Context(), a); err != nil { // replaced, so nothing happens
+			t.Fatal(err)
+		}
+		renew(w, again, nil)
+		if err := w.Release(t.Context(), again); err != nil {
+			t.Fatal(err)
+		}
+		if c := acquire(w, "c"); c.Worker != 2 {
+			t.Errorf("the next number, not the one just freed: %+v", c)
+		}
+		renew(w, again, nil) // free still, so it is its again
+	})
+	t.Run("all are taken", func(t *testing.T) {
+		w := open("b")
+		var last Lease
+		for i := range MaxWorker + 1 {
+			last = acquire(w, fmt.Sprint("n", i))
+		}
+		if _, err := w.Acquire(t.Context(), "one too many"); !errors.Is(err, ErrNoWorkers) {
+			t.Errorf("got %v", err)
+		}
+		if err := w.Release(t.Context(), last); err != nil {
+			t.Fatal(err)
+		}
+		if l := acquire(w, "one more"); l.Worker != MaxWorker {
+			t.Errorf("got %+v", l)
+		}
+		renew(w, last, ErrFenced) // another has its number
+	})
+	t.Run("a registry that was lost", func(t *testing.T) {
+		w := open("c")
+		old := acquire(w, "old")
+		flush()
+		w.settle = time.Minute
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if l, err := w.Acquire(ctx, "new"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a new identity got %+v, %v", l, err)
+		}
+		renew(w, old, nil)
+		w.settle = 50 * time.Millisecond
+		if l := acquire(w, "new"); l.Worker == old.Worker {
+			t.Errorf("got %+v, which belongs to %+v", l, old)
+		}
+		if l := acquire(w, "old"); l.Worker != old.Worker || l.Generation <= old.Generation {
+			t.Errorf("got %+v after %+v", l, old)
+		}
+	})
+	t.Run("a dead node is buried once", func(t *testing.T) {
+		w := open("d")
+		a, b := acquire(w, "a"), acquire(w, "b")
+		see := func() map[string]Sighting {
+			t.Helper()
+			list, err := w.Observe(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := make(map[string]Sighting)
+			for _, s := range list {
+				m[s.Identity] = s
+			}
+			return m
+		}
+		before := see()
+		renew(w, a, nil)
+		if after := see(); after["a"].Beat != before["a"].Beat+1 || after["b"] != before["b"] || after["a"].Lease != a {
+			t.Errorf("got %+v after %+v", after, before)
+		}
+		for _, c := range []struct {
+			s    Sighting
+			want bool
+		}{{before["a"], false}, {before["b"], true}, {before["b"], false}} {
+			if ok, err := w.Bury(t.Context(), c.s); ok != c.want || err != nil {
+				t.Errorf("bury %+v: %v, %v", c.s, ok, err)
+			}
+		}
+		if s := see(); len(s) != 1 {
+			t.Errorf("left: %+v", s)
+		}
+		if l := acquire(w, "b"); l.Generation <= b.Generation {
+			t.Errorf("got %+v", l)
+		}
+	})
+}
+
+// Who is dead, step by step.
+func TestRedisWorkersObserve(t *testing.T) {
+	w := NewRedisWorkers(nil, "ws")
+	start := time.Now()
+	for i, step := range []struct {
+		second int
+		beat   string
+		dead   bool
+	}{
+		{0, "5", false},
+		{2, "5", false},
+		{4, "5", false},
+		{6, "5", false},
+		{8, "5", true},
+		{10, "6", false},
+		{12, "6", false},
+		{60, "6", false}, // Redis was away: its time begins anew
+		{62, "6", false},
+		{64, "6", false},
+		{66, "6", false},
+		{68, "6", true},
+	} {
+		got := w.observe(map[string]string{"a": "3 77 " + step.beat, "broken": "x"}, start.Add(time.Duration(step.second)*time.Second))
+		if len(got) != 1 || got[0].Dead != step.dead || got[0].Worker != 3 || got[0].Generation != 77 {
+			t.Errorf("step %d: %+v", i, got)
+		}
+	}
+}
