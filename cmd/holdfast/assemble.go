@@ -25,15 +25,25 @@ import (
 type ids struct {
 	snowflake *node.Snowflake
 	entropy   *node.Entropy
+	holder    *holder // of the worker number in them
 }
 
 var _ gateway.IDs = (*ids)(nil)
 
-func (i *ids) SessionID() (string, error) { return i.snowflake.NewSessionID(i.entropy) }
 func (i *ids) Secret() (string, error)    { return node.NewSecret(i.entropy) }
 func (i *ids) MessageID() (string, error) { return node.NewMessageID(i.entropy) }
 
+func (i *ids) SessionID() (string, error) {
+	if err := i.holder.check(); err != nil {
+		return "", err
+	}
+	return i.snowflake.NewSessionID(i.entropy)
+}
+
 func (i *ids) ClientID() (string, error) {
+	if err := i.holder.check(); err != nil {
+		return "", err
+	}
 	id, err := i.snowflake.Next()
 	if err != nil {
 		return "", err
@@ -91,15 +101,15 @@ func newVerifier(cfg *boot.Config, log *slog.Logger) (*auth.Verifier, error) {
 }
 
 // newGateway makes the node of this process, with the worker number that it has.
-func newGateway(cfg *boot.Config, s *stores, lease node.Lease, v *auth.Verifier, log *slog.Logger) (*gateway.Gateway, error) {
-	snowflake, err := node.New(lease.Worker, time.Now)
+func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, log *slog.Logger) (*gateway.Gateway, error) {
+	snowflake, err := node.New(h.lease.Worker, time.Now)
 	if err != nil {
 		return nil, fmt.Errorf("make the node's IDs: %w", err)
 	}
 	l := &cfg.Limits
 	g := gateway.Config{
 		Node: s.identity, Registry: s.registry, Log: s.log, Bus: s.bus,
-		Auth: authenticator{v}, IDs: &ids{snowflake: snowflake, entropy: node.NewEntropy(nil)}, Logger: log,
+		Auth: authenticator{v}, IDs: &ids{snowflake: snowflake, entropy: node.NewEntropy(nil), holder: h}, Logger: log,
 		Session: session.Config{
 			PingInterval: cfg.Heartbeat.Interval.Milliseconds(), PingTimeout: cfg.Heartbeat.Timeout.Milliseconds(),
 			ConnectTimeout: cfg.Timeouts.Connect.Milliseconds(),
@@ -126,9 +136,9 @@ func newGateway(cfg *boot.Config, s *stores, lease node.Lease, v *auth.Verifier,
 	}
 	// A public key costs a shard too much time, a key set may have to be fetched.
 	g.AuthNeverWaits = cfg.Auth.JWT.JWKSURL == "" && cfg.Auth.JWT.KeyFile == ""
-	if s.inMemory {
+	g.StoresNeverWait = s.neverWait
+	if s.durableAtOnce {
 		g.AckedByTheBus = api.AckedByTheBus(rules(cfg))
-		g.StoresNeverWait = true
 	}
 	for i := range cfg.Endpoints {
 		g.Endpoints = append(g.Endpoints, endpoint(&cfg.Endpoints[i]))

@@ -144,7 +144,7 @@ func TestWrongInputNamesWhatIsWrong(t *testing.T) {
 		{args: []string{"tail", "--api", "http://127.0.0.1:1"}, code: 1, want: "nothing answers at http://127.0.0.1:1"},
 		{args: []string{"token", "--uid", "7"}, code: 1, want: "auth.jwt.secret is not set"},
 		{args: []string{"dev", "--config", file(t, "heartbeet: {}\n")}, code: 2, want: "heartbeet: unknown key; did you mean heartbeat?"},
-		{args: []string{"dev", "--config", file(t, "store: {kind: redis, addrs: ['127.0.0.1:1']}\n")}, code: 1, want: "store.kind"},
+		{args: []string{"dev", "--config", file(t, "store: {kind: redis, addrs: ['127.0.0.1:1']}\n")}, code: 1, want: "store.addrs: connect to redis at 127.0.0.1:1"},
 		{args: []string{"dev", "--config", "/nowhere/holdfast.yaml"}, code: 1, want: "/nowhere/holdfast.yaml"},
 		{args: []string{"dev"}, env: []string{"HOLDFAST_HEARTBEAT_INTERVAL=soon"}, code: 2, want: "HOLDFAST_HEARTBEAT_INTERVAL"},
 	} {

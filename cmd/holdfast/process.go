@@ -45,9 +45,16 @@ func (p *process) run(w *world) error {
 		}
 	}()
 	var err error
-	if p.stores, err = openStores(p.cfg); err != nil {
+	if p.stores, err = openStores(w.ctx, p.cfg, log); err != nil {
 		return err
 	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 5*time.Second)
+		defer cancel()
+		if err := p.stores.close(end); err != nil {
+			log.Warn("the stores were not closed in an orderly way", "err", err)
+		}
+	}()
 	p.metrics = boot.NewMetrics(version(), p.kind)
 	p.stores.export(p.metrics)
 	p.ready = boot.NewReadiness(string(p.kind))
@@ -103,6 +110,8 @@ func (p *process) addAPI() (backends, admin http.Handler, err error) {
 	p.services = append(p.services, boot.Service{Name: "ws-api", Run: func(ctx context.Context, ready func()) error {
 		ready()
 		return server.Run(ctx)
+	}}, boot.Service{Name: "burial", Run: func(ctx context.Context, ready func()) error {
+		return p.stores.bury(ctx, ready, server.Buried, p.log)
 	}})
 	return server.Handler(), console.Console(console.Config{Version: version()}), nil
 }
@@ -114,11 +123,11 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		return nil, err
 	}
 	p.closers = append(p.closers, verifier.Close)
-	lease, err := p.stores.workers.Acquire(ctx, p.stores.identity)
+	holder, err := p.stores.acquire(ctx, p.log)
 	if err != nil {
-		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", p.stores.identity, err)
+		return nil, err
 	}
-	node, err := newGateway(p.cfg, p.stores, lease, verifier, p.log)
+	node, err := newGateway(p.cfg, p.stores, holder, verifier, p.log)
 	if err != nil {
 		return nil, err
 	}
@@ -144,11 +153,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 			return nil
 		}},
 		boot.Service{Name: "lease", Run: func(ctx context.Context, ready func()) error {
-			ready()
-			<-ctx.Done()
-			release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-			defer cancel()
-			return p.stores.workers.Release(release, lease)
+			return p.stores.keep(ctx, ready, holder, p.log)
 		}},
 		p.gatewayService(node),
 	)

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"holdfast/internal/bus"
 	"holdfast/internal/gateway"
 	"holdfast/internal/node"
+	"holdfast/internal/redis"
 	"holdfast/internal/registry"
 	"holdfast/internal/roomlog"
 )
@@ -34,21 +38,25 @@ type stores struct {
 		Acquire(ctx context.Context, identity string) (node.Lease, error)
 		Release(ctx context.Context, l node.Lease) error
 	}
+	shared *sharedStores // nil: the stores are this process's own
 
-	identity string // of this process among the gateways
-	inMemory bool   // the stores never wait, and what the bus takes is as durable as it gets
-	sweepers []func()
-	export   func(boot.Metrics) // registers what the stores tell of themselves
+	identity      string // of this process among the gateways
+	neverWait     bool   // registry and log answer at once
+	durableAtOnce bool   // what the bus takes is as durable there as it gets
+	sweepers      []func()
+	export        func(boot.Metrics) // registers what the stores tell of themselves
+	closers       []func(ctx context.Context) error
 }
 
-// openStores makes the stores.
-func openStores(cfg *boot.Config) (*stores, error) {
-	if cfg.Store.Kind != "memory" {
-		return nil, fmt.Errorf("store.kind: %q is not in this version yet; use memory", cfg.Store.Kind)
-	}
-	if cfg.Bus.Kind != "memory" {
-		return nil, fmt.Errorf("bus.kind: %q is not in this version yet; use memory", cfg.Bus.Kind)
-	}
+// sharedStores is what only stores of several processes have.
+type sharedStores struct {
+	registry *registry.Redis
+	workers  *node.RedisWorkers
+}
+
+// openStores makes the stores. The caller closes them when everything that uses them
+// has ended.
+func openStores(ctx context.Context, cfg *boot.Config, log *slog.Logger) (*stores, error) {
 	s := &stores{identity: cfg.Node.Identity, export: func(boot.Metrics) {}}
 	if s.identity == "" {
 		host, err := os.Hostname()
@@ -57,8 +65,25 @@ func openStores(cfg *boot.Config) (*stores, error) {
 		}
 		s.identity = host
 	}
+	if cfg.Bus.Kind == "kafka" {
+		return nil, errors.New("bus.kind: kafka is not in this version yet; use redis, or memory within one process")
+	}
 	s.openMemory(cfg)
+	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
+		if err := s.openRedis(ctx, cfg, log); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
+}
+
+// close gives the bus time to hand over what waits in it, and disconnects.
+func (s *stores) close(ctx context.Context) error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i](ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // logWindow is how long a room's log keeps a message. A client is away before its
@@ -78,9 +103,72 @@ func (s *stores) openMemory(cfg *boot.Config) {
 	s.registry, s.log = reg, log
 	s.bus = bus.NewMemory(bus.Options{UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes)})
 	s.workers = node.NewMemoryWorkers()
-	s.inMemory = true
+	s.neverWait, s.durableAtOnce = true, true
 	s.sweepers = append(s.sweepers, reg.Sweep, log.Sweep)
 	s.export = func(m boot.Metrics) { registerMemory(m, reg, log) }
+}
+
+// openRedis puts Redis behind what the configuration wants there.
+func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
+	opts := redis.Options{
+		Addrs: cfg.Store.Addrs, Username: cfg.Store.Username, Password: string(cfg.Store.Password), DB: cfg.Store.DB,
+		Name: "holdfast-" + s.identity,
+	}
+	if cfg.Store.TLS {
+		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	client, err := redis.Open(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("store.addrs: %w", err)
+	}
+	s.closers = append(s.closers, func(context.Context) error {
+		client.Close()
+		return nil
+	})
+	if d, err := redis.CheckDurability(ctx, client); err != nil {
+		log.Warn("the durability of redis is not known", "err", err)
+	} else {
+		s.durability(d.Warnings(), log)
+	}
+	if cfg.Store.Kind == "redis" {
+		s.sweepers = nil
+		s.neverWait = false
+		s.shared = &sharedStores{
+			registry: registry.NewRedis(client, registry.RedisOptions{Prefix: cfg.Store.Prefix}),
+			workers:  node.NewRedisWorkers(client, cfg.Store.Prefix),
+		}
+		s.registry, s.workers = s.shared.registry, s.shared.workers
+		s.log = roomlog.NewRedis(client, roomlog.RedisOptions{
+			Prefix: cfg.Store.Prefix, Count: cfg.Recovery.Messages, Bytes: int64(cfg.Recovery.Bytes), Window: logWindow(cfg),
+		})
+	}
+	if cfg.Bus.Kind == "redis" {
+		s.durableAtOnce = false
+		b := bus.NewRedis(client, bus.RedisOptions{
+			Prefix: cfg.Store.Prefix, ID: s.identity,
+			UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes), Log: log,
+		})
+		s.bus = b
+		s.closers = append(s.closers, b.Close)
+	}
+	return nil
+}
+
+// durability tells the operator how much of what is acknowledged survives Redis.
+func (s *stores) durability(warnings []string, log *slog.Logger) {
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	export := s.export
+	s.export = func(m boot.Metrics) {
+		export(m)
+		gauge(m, "holdfast_redis_durable", "1: what was acknowledged survives the death of Redis (read at the start).", func() float64 {
+			if len(warnings) > 0 {
+				return 0
+			}
+			return 1
+		})
+	}
 }
 
 // sweep drops what has expired in the stores while nobody uses them.

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"holdfast/internal/message"
+	"holdfast/internal/node"
+)
+
+// holder has a worker number as long as it may be used. A node past its lease makes
+// no IDs and keeps its connections; it leaves only when somebody else has the number.
+type holder struct {
+	lease node.Lease
+	start time.Time
+	until atomic.Int64 // since start; 0: for ever
+}
+
+var errLease = errors.New("the lease of the worker number could not be renewed")
+
+func (h *holder) check() error {
+	if until := h.until.Load(); until != 0 && int64(time.Since(h.start)) > until {
+		return errLease
+	}
+	return nil
+}
+
+// renewed notes that a renewal which began at the given time has succeeded.
+func (h *holder) renewed(began time.Time) {
+	h.until.Store(int64(began.Sub(h.start) + node.LeaseTime))
+}
+
+// acquire takes the worker number of this process's identity, and clears away what a
+// process of the same identity that died has left behind.
+func (s *stores) acquire(ctx context.Context, log *slog.Logger) (*holder, error) {
+	lease, err := s.workers.Acquire(ctx, s.identity)
+	if err != nil {
+		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
+	}
+	h := &holder{lease: lease, start: time.Now()}
+	if s.shared == nil {
+		return h, nil
+	}
+	// Its time counts from here: the acquisition may have waited longer than it lasts.
+	if err := s.shared.workers.Renew(ctx, lease); err != nil {
+		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
+	}
+	h.renewed(h.start)
+	left, err := s.shared.registry.Bury(ctx, s.identity)
+	if err != nil {
+		return nil, fmt.Errorf("clear what node.identity %q has left in the registry: %w", s.identity, err)
+	}
+	if len(left) > 0 {
+		log.Info("clients of this node's life before are gone", "clients", len(left))
+	}
+	for i := range left {
+		c := &left[i]
+		up := &message.Up{
+			ID: "gone-" + c.ID, TraceID: "gone-" + c.ID, Type: message.EventDisconnect, Client: &c.Client,
+			Order: c.ID, Session: c.ID, Rooms: c.Rooms, Reason: "transport close", Received: time.Now(),
+		}
+		if err := s.bus.Publish(up); err != nil {
+			return nil, fmt.Errorf("tell that the clients of node.identity %q are gone: %w", s.identity, err)
+		}
+	}
+	return h, nil
+}
+
+// keep renews the lease until ctx ends, and gives it back then. It fails when the
+// number has a new holder, upon which the process drains and ends.
+func (s *stores) keep(ctx context.Context, ready func(), h *holder, log *slog.Logger) error {
+	ready()
+	if s.shared == nil {
+		<-ctx.Done()
+		return s.release(ctx, h)
+	}
+	every := time.NewTicker(node.RenewEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return s.release(ctx, h)
+		}
+		began := time.Now()
+		renew, cancel := context.WithTimeout(ctx, node.LeaseTime)
+		err := s.shared.workers.Renew(renew, h.lease)
+		cancel()
+		switch {
+		case err == nil:
+			h.renewed(began)
+		case errors.Is(err, node.ErrFenced):
+			return fmt.Errorf("node.identity %q: another process has taken it over: %w", s.identity, err)
+		case ctx.Err() == nil:
+			log.Warn("the worker number cannot be renewed at the moment; connections stay", "err", err)
+		}
+	}
+}
+
+func (s *stores) release(ctx context.Context, h *holder) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return s.workers.Release(ctx, h.lease)
+}
+
+// bury looks for nodes that have died and clears away what they have left; buried is
+// told of their clients. Every ws-api does so, and each client is told of once.
+func (s *stores) bury(ctx context.Context, ready func(), buried func([]message.ClientInfo), log *slog.Logger) error {
+	ready()
+	if s.shared == nil {
+		<-ctx.Done()
+		return nil
+	}
+	every := time.NewTicker(node.RenewEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return nil
+		}
+		sightings, err := s.shared.workers.Observe(ctx)
+		if err != nil {
+			continue // while Redis is away nobody is dead
+		}
+		for _, seen := range sightings {
+			if !seen.Dead {
+				continue
+			}
+			clients, err := s.shared.registry.Bury(ctx, seen.Identity)
+			if len(clients) > 0 {
+				log.Warn("a node has died", "node", seen.Identity, "clients", len(clients))
+				buried(clients)
+			}
+			if err == nil {
+				_, err = s.shared.workers.Bury(ctx, seen)
+			}
+			if err != nil && ctx.Err() == nil {
+				log.Warn("a dead node cannot be cleared away yet", "node", seen.Identity, "err", err)
+			}
+		}
+	}
+}
