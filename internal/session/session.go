@@ -231,7 +231,8 @@ func (s *Session) Tick(now int64, acts *Actions) {
 		s.End(ParseError, now, acts)
 	case !s.beat.tick(s, now):
 		s.fail(PingTimeout, now, acts)
-	case queued && now >= oldest+s.cfg.OutputAge:
+	case s.slow, // the ping did not fit
+		queued && now >= oldest+s.cfg.OutputAge:
 		s.endSlow(now, acts)
 	}
 }
