@@ -149,6 +149,7 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, log *s
 func endpoint(e *boot.Endpoint) gateway.Endpoint {
 	out := gateway.Endpoint{
 		Path: e.Path, Raw: e.Protocol == "engine.io", Namespaces: e.Namespaces, JSONP: e.JSONP,
+		Msgpack3: e.Parser == "msgpack",
 	}
 	for _, t := range e.Transports {
 		out.Polling = out.Polling || t == "polling"

@@ -26,6 +26,7 @@ type Endpoint struct {
 	WebSocket  bool
 	V3, V4     bool
 	JSONP      bool
+	Msgpack3   bool // Engine.IO 3 clients have the MessagePack parser
 }
 
 // Config is what a gateway is made of. Node, Registry, Log, Bus, Auth and IDs are

@@ -56,10 +56,11 @@ func (s *Session) Refuse(c *Client, msg string, data []byte, now int64, acts *Ac
 			body = append(body, data...)
 		}
 		body = append(body, '}')
-	case len(data) > 0 && data[0] != '-' && (data[0] < '0' || data[0] > '9'):
+	case len(data) > 0 && !s.controlText() && data[0] != '-' && (data[0] < '0' || data[0] > '9'):
 		body = data
 	default:
-		// A bare number would read as an ack ID.
+		// A bare number would read as an ack ID, and a client of the MessagePack parser
+		// takes nothing but a string.
 		body = socketio.AppendString(nil, msg)
 	}
 	if err := s.sendPacket(socketio.Packet{Type: socketio.ConnectError, Namespace: c.Namespace, Data: body}, now); err != nil {
@@ -73,8 +74,11 @@ func (s *Session) Refuse(c *Client, msg string, data []byte, now int64, acts *Ac
 // sendError refuses a namespace that does not exist, in the one form that all
 // protocols share.
 func (s *Session) sendError(namespace, msg string, now int64) {
-	body := append([]byte(`{"message":`), socketio.AppendString(nil, msg)...)
-	_ = s.sendPacket(socketio.Packet{Type: socketio.ConnectError, Namespace: namespace, Data: append(body, '}')}, now)
+	body := socketio.AppendString(nil, msg)
+	if !s.controlText() {
+		body = append(append([]byte(`{"message":`), body...), '}')
+	}
+	_ = s.sendPacket(socketio.Packet{Type: socketio.ConnectError, Namespace: namespace, Data: body}, now)
 }
 
 // Kick ends a client with a Socket.IO DISCONNECT, from which a stock client does
@@ -123,6 +127,10 @@ func (s *Session) SendAck(c *Client, id uint64, p *message.Payload, now int64) e
 	return s.sendPacket(ack, now)
 }
 
+// controlText tells whether CONNECT, DISCONNECT and ERROR are JSON text beside events
+// in the MessagePack form, which is how that parser has it for protocol 4.
+func (s *Session) controlText() bool { return s.msgpack && s.hello.Version == 3 }
+
 // sendPacket queues a packet that is this session's alone. It fails only when the
 // packet's data cannot be written in the session's form, so never for data that
 // this package has made.
@@ -131,13 +139,16 @@ func (s *Session) sendPacket(p socketio.Packet, now int64) error {
 		return nil
 	}
 	o := &Outgoing{}
-	if s.msgpack {
+	switch {
+	case s.controlText() && (p.Type == socketio.Connect || p.Type == socketio.Disconnect || p.Type == socketio.ConnectError):
+		o.text = socketio.AppendMsgpackControl([]byte{'4'}, p)
+	case s.msgpack:
 		b, err := socketio.AppendMsgpack(nil, p)
 		if err != nil {
 			return fmt.Errorf("write a packet as MessagePack: %w", err)
 		}
 		o.attachments = [][]byte{b}
-	} else {
+	default:
 		o.text, o.attachments = socketio.Append([]byte{'4'}, p), p.Binary
 	}
 	s.push(item{out: o, at: now})

@@ -90,6 +90,12 @@ func (s *Session) text(b []byte, now int64, acts *Actions) error {
 	switch {
 	case s.pending != nil:
 		return errInterleaved
+	case s.controlText():
+		p, err := socketio.ParseMsgpackControl(b, s.cfg.Packet)
+		if err != nil {
+			return err
+		}
+		return s.packet(&p, false, acts, now)
 	case s.msgpack:
 		return errNoText
 	}

@@ -37,6 +37,9 @@ func (t Transport) String() string {
 type Config struct {
 	// Raw endpoints speak Engine.IO alone: each message is an event without a name.
 	Raw bool
+	// Msgpack3 speaks to Engine.IO 3 clients in the MessagePack form; there the server
+	// speaks first, so it cannot tell from what the client sends. Others are recognised.
+	Msgpack3 bool
 	// PingInterval and PingTimeout are what the handshake advertises; they are also
 	// the cap of an adaptive heartbeat. Defaults 25 000 and 20 000.
 	PingInterval, PingTimeout int64
@@ -117,7 +120,7 @@ type Session struct {
 	upgrading bool // a probe has been answered
 	waiting   bool // a poll waits for something to carry
 	posting   bool // a post is under way
-	msgpack   bool // packets are MessagePack (recognised by the first one)
+	msgpack   bool // packets are MessagePack (recognised by the first one, or as configured)
 	spoken    bool // a packet of Socket.IO has come
 	slow      bool // something did not fit into out
 
@@ -150,7 +153,7 @@ func (s *Session) Init(cfg *Config, hello Hello, now int64, acts *Actions) {
 	case cfg.Raw:
 		s.ask("/", nil, acts)
 	case hello.Version == 3:
-		s.spoken = true
+		s.spoken, s.msgpack = true, cfg.Msgpack3
 		if nsp, ok := cfg.Namespace("/"); ok {
 			s.ask(nsp, nil, acts)
 		} else {

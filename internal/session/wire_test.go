@@ -251,6 +251,29 @@ func TestWire(t *testing.T) {
 			accept / c
 			get
 				= bg6R0eXBlAKRkYXRhgaNzaWShY6Nuc3ChLw==`},
+		{"v3 MessagePack: control packets are text", Config{Msgpack3: true}, ws3, `
+				! connect /
+				< ` + openWS + `
+			accept / x
+				< 4{"type":0,"nsp":"/"}
+			>b "\x04\x84\xa4type\x02\xa4data\x92\xa1e\xc4\x02ab\xa2id\x07\xa3nsp\xa1/"
+				! event / "e" [{"_placeholder":true,"num":0}] #7 "ab"
+			ack / 7 [1]
+				<b "\x04\x84\xa4type\x03\xa4data\x91\x01\xa2id\a\xa3nsp\xa1/"
+			send / - e ["x"]
+				<b "\x04\x83\xa4type\x02\xa4data\x92\xa1e\xa1x\xa3nsp\xa1/"
+			> 4{"type":0,"query":"t=1","nsp":"/a?t=1"}
+				! connect /a t=1
+			refuse /a no {"code":1}
+				< 4{"type":4,"data":"no","nsp":"/a"}
+			> 4{"type":0,"nsp":"/random"}
+				< 4{"type":4,"data":"Invalid namespace","nsp":"/random"}
+			kick /
+				! leave / connected "server namespace disconnect"
+				< 4{"type":1,"nsp":"/"}
+			> 42["e"]
+				~ socketio: the packet is not a JSON object with a type and a namespace
+				! ended "parse error" 1002`},
 		{"b64 v3 websocket", Config{}, b64(ws3), in3 + `
 			> 451-["f",{"_placeholder":true,"num":0}]
 			> b4YWI=

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { argsOf, attachmentsOf, connectEvent } from './harness/backend.mjs';
 import { ask, everythingOf, inboxOf, refusal, transports } from './harness/clients.mjs';
 import { holdfastOnly } from './harness/target.mjs';
+import { eventOf } from './harness/wait.mjs';
 import { everythingToBackend, useWorld } from './harness/world.mjs';
 
 const kinds = [3, 4].flatMap((version) => transports.map((transport) => ({ version, transport, name: `v${version} ${transport}` })));
@@ -70,5 +71,45 @@ describe('MessagePack', { ...holdfastOnly('it has one parser for all clients') }
     const reason = await refusal(client);
     assert.equal(reason.message, 'no entry');
     assert.deepEqual(reason.data, { guid: 'doc-1' });
+  });
+});
+
+describe('MessagePack for version 2 clients, where the endpoint says so', { ...holdfastOnly('it has one parser for all clients') }, () => {
+  const world = useWorld({
+    routes: everythingToBackend,
+    endpoints: [{ path: '/socket.io/', namespaces: ['/', '/vip'], parser: 'msgpack' }],
+  });
+
+  for (const transport of transports) {
+    it(`${transport}: beside a version 4 client, events, pushes and acknowledgements both ways`, async () => {
+      const room = world.room();
+      world.backend.handle = (event) => (event.type === connectEvent ? { joinRooms: [room] } : { ack: event.payload });
+      const old = await world.connect({ version: 2, transport, msgpack: true });
+      const young = await world.connect({ version: 4, transport });
+      const inboxes = [everythingOf(old), everythingOf(young)];
+      await world.api.push({ room }, 'file', ['größe 😀', Buffer.from([0, 255, 7]), { n: 1.5 }]);
+      for (const inbox of inboxes) {
+        const [event, text, bytes, object] = await inbox.next();
+        assert.deepEqual([event, text, Buffer.from(bytes), object], ['file', 'größe 😀', Buffer.from([0, 255, 7]), { n: 1.5 }]);
+      }
+      const [text, file] = await ask(old, 'echo', 'hi', Buffer.from([1, 2]));
+      assert.deepEqual([text, Buffer.from(file)], ['hi', Buffer.from([1, 2])]);
+      old.on('ask', (question, answer) => answer(`${question}!`));
+      const { acks } = await world.api.pushAndWait({ client: old.id }, 'ask', ['hey']);
+      assert.deepEqual(argsOf(acks[0].payload), ['hey!']);
+    });
+  }
+
+  it('a namespace with its query, a refusal, and a disconnect by the server', async () => {
+    world.backend.handle = ({ type, auth, client }) => {
+      if (type !== connectEvent || client.namespace === '/') return {};
+      return JSON.parse(auth).key === 'good' ? { uid: 'ann' } : { reject: 'no entry', rejectData: '{"code":7}' };
+    };
+    const refused = world.make({ version: 2, namespace: '/vip', auth: { key: 'bad' }, msgpack: true });
+    assert.equal(await refusal(refused), 'no entry');
+    const client = await world.connect({ version: 2, namespace: '/vip', auth: { key: 'good' }, msgpack: true });
+    const gone = eventOf(client, 'disconnect');
+    await world.api.disconnect({ user: 'ann', namespace: '/vip' });
+    assert.equal((await gone)[0], 'io server disconnect');
   });
 });

@@ -1,7 +1,6 @@
 // Stock clients of three generations behind one factory.
 import { createRequire } from 'node:module';
 import * as engine6 from 'engine.io-client';
-import msgpackParser from 'socket.io-msgpack-parser';
 import { Inbox, eventOf, within, defaultLimit } from './wait.mjs';
 
 const require = createRequire(import.meta.url);
@@ -9,6 +8,11 @@ const libraries = {
   2: require('socket.io-client-2'),
   3: require('socket.io-client-3').io,
   4: require('socket.io-client-4').io,
+};
+const parsers = {
+  2: require('socket.io-msgpack-parser-2'),
+  3: require('socket.io-msgpack-parser'),
+  4: require('socket.io-msgpack-parser'),
 };
 
 export const versions = [2, 3, 4];
@@ -36,7 +40,7 @@ export function makeClient(url, { version = 4, transport = 'websocket', namespac
     forceNew: true,
     reconnection: false,
     transports: transportLists[transport],
-    ...(msgpack ? { parser: msgpackParser } : {}),
+    ...(msgpack ? { parser: parsers[version] } : {}),
     ...options,
     ...credentials,
   });
