@@ -47,6 +47,7 @@ var house = []room{
 	{folder: "internal/redis/redistest", may: []string{"internal/redis", redis}},
 	{folder: "internal/registry", may: []string{"internal/message", "internal/redis", redis}},
 	{folder: "internal/roomlog", may: []string{"internal/message", "internal/redis", redis}},
+	{folder: "internal/bus/kafkatest"},
 	{folder: "internal/bus", may: []string{"internal/message", "internal/redis", redis}},
 	{folder: "internal/node", may: []string{"internal/message", "internal/redis", "github.com/google/uuid", redis}},
 	{folder: "internal/auth", may: []string{
@@ -93,11 +94,12 @@ const (
 )
 
 // forTests is what every test may import beside what it tests.
-var forTests = []string{testnet, redistest, "go.uber.org/goleak"}
+var forTests = []string{testnet, redistest, kafkatest, "go.uber.org/goleak"}
 
 const (
 	testnet   = "internal/testnet"
 	redistest = "internal/redis/redistest"
+	kafkatest = "internal/bus/kafkatest"
 )
 
 func TestArchitecture(t *testing.T) {
@@ -119,8 +121,10 @@ func TestTableKeepsItsPromises(t *testing.T) {
 	}
 	public := []string{"wsframe", "engineio", "socketio", "proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect"}
 	for _, r := range house {
-		if slices.Contains(r.may, testnet) || slices.Contains(r.may, redistest) {
-			t.Errorf("%s: %s and %s are for tests only", r.folder, testnet, redistest)
+		for _, only := range []string{testnet, redistest, kafkatest} {
+			if slices.Contains(r.may, only) {
+				t.Errorf("%s: %s is for tests only", r.folder, only)
+			}
 		}
 		for _, to := range slices.Concat(r.may, r.tests) {
 			if r.folder != "cmd/holdfast" && slices.Contains(alone, to) {
