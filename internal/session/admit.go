@@ -16,7 +16,6 @@ func (s *Session) Accept(c *Client, id, pid string, now int64) {
 	if c.gone || c.connected {
 		return
 	}
-	c.ID = id
 	c.connected = true
 	if s.cfg.Raw {
 		return
@@ -66,7 +65,7 @@ func (s *Session) Refuse(c *Client, msg string, data []byte, now int64, acts *Ac
 	if err := s.sendPacket(socketio.Packet{Type: socketio.ConnectError, Namespace: c.Namespace, Data: body}, now); err != nil {
 		s.sendError(c.Namespace, msg, now) // the data is no JSON; the message alone always goes
 	}
-	if s.connectBy == 0 && len(s.clients) == 0 && s.hello.Version != 3 {
+	if s.connectBy == 0 && s.clients == nil && s.hello.Version != 3 {
 		s.connectBy = now + s.cfg.ConnectTimeout
 	}
 }
@@ -96,10 +95,11 @@ func (s *Session) Kick(c *Client, why Reason, now int64, acts *Actions) {
 		return
 	}
 	// A client may come and go in many namespaces whose names it chooses.
-	if len(s.kicked) >= s.cfg.MaxClients {
-		s.kicked = slices.Delete(s.kicked, 0, 1)
+	f := s.set()
+	if len(f.kicked) >= s.cfg.MaxClients {
+		f.kicked = slices.Delete(f.kicked, 0, 1)
 	}
-	s.kicked = append(s.kicked, c.Namespace)
+	f.kicked = append(f.kicked, c.Namespace)
 	_ = s.sendPacket(socketio.Packet{Type: socketio.Disconnect, Namespace: c.Namespace}, now)
 }
 

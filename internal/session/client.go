@@ -13,11 +13,10 @@ import (
 type Client struct {
 	Session   *Session
 	Namespace string
-	// ID is what the peer knows the client by; set by Accept.
-	ID string
 	// Owner is the shard's own record of the client. The session does not look at it.
 	Owner any
 
+	next      *Client // of the same session
 	lastEvent string // name of its last event, as clients mostly repeat themselves
 	connected bool
 	gone      bool
@@ -36,7 +35,7 @@ const maxKeptName = 64
 const invalidNamespace = "Invalid namespace"
 
 func (s *Session) client(namespace string) *Client {
-	for _, c := range s.clients {
+	for c := s.clients; c != nil; c = c.next {
 		if c.Namespace == namespace {
 			return c
 		}
@@ -47,13 +46,31 @@ func (s *Session) client(namespace string) *Client {
 // ask makes a client for namespace and has the shard decide about it.
 func (s *Session) ask(namespace string, auth []byte, acts *Actions) {
 	c := &Client{Session: s, Namespace: namespace}
-	s.clients = append(s.clients, c)
+	end := &s.clients
+	for *end != nil {
+		end = &(*end).next
+	}
+	*end = c
 	acts.add(Action{Kind: Connect, Client: c, Auth: auth})
+}
+
+// full tells whether the session has as many clients as it may.
+func (s *Session) full() bool {
+	n := 0
+	for c := s.clients; c != nil; c = c.next {
+		n++
+	}
+	return n >= s.cfg.MaxClients
 }
 
 // remove takes a client off the session, which may go on with none.
 func (s *Session) remove(c *Client) {
-	s.clients = slices.DeleteFunc(s.clients, func(x *Client) bool { return x == c })
+	for at := &s.clients; *at != nil; at = &(*at).next {
+		if *at == c {
+			*at, c.next = c.next, nil
+			break
+		}
+	}
 	c.gone = true
 }
 
@@ -62,7 +79,7 @@ func (s *Session) remove(c *Client) {
 func (s *Session) speaker(p *socketio.Packet) (*Client, error) {
 	c := s.client(p.Namespace)
 	switch {
-	case c == nil && slices.Contains(s.kicked, p.Namespace):
+	case c == nil && slices.Contains(s.get().kicked, p.Namespace):
 		return nil, nil
 	case c == nil, !c.connected && p.Type != socketio.Disconnect:
 		return nil, errNotIn
@@ -110,11 +127,13 @@ func (s *Session) connectPacket(p *socketio.Packet, now int64, acts *Actions) er
 		s.sendError(p.Namespace, invalidNamespace, now)
 		return nil
 	}
-	if len(s.clients) >= s.cfg.MaxClients {
+	if s.full() {
 		return errManyClients
 	}
 	s.connectBy = 0
-	s.kicked = slices.DeleteFunc(s.kicked, func(x string) bool { return x == namespace })
+	if f := s.few; f != nil {
+		f.kicked = slices.DeleteFunc(f.kicked, func(x string) bool { return x == namespace })
+	}
 	auth := p.Data
 	if s.hello.Version == 3 {
 		auth = []byte(p.Query)

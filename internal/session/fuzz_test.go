@@ -113,7 +113,7 @@ func (w *walker) settle() {
 			if !a.Client.Gone() || a.Client.Connected() {
 				t.Fatal("a client that left is there")
 			}
-		case a.Client.ID == "":
+		case !a.Client.connected:
 			t.Fatalf("action %d of a client that was not accepted", a.Kind)
 		}
 	}
@@ -129,15 +129,15 @@ func (w *walker) settle() {
 				t.Fatalf("the client of %s was left behind", c.Namespace)
 			}
 		}
-		if s.clients != nil || s.pending != nil || s.kicked != nil || s.early != nil || s.upgrading {
+		if s.clients != nil || s.pending != nil || s.get().kicked != nil || s.get().early != nil || s.upgrading {
 			t.Fatal("a session that is over holds memory")
 		}
 	}
 	if s.State() != Closed && s.Deadline() <= 0 {
 		t.Fatalf("deadline %d", s.Deadline())
 	}
-	if s.State() == Closed && s.Deadline() != 0 {
-		t.Fatalf("deadline %d of a closed session", s.Deadline())
+	if s.State() == Closed && (s.Deadline() != 0 || s.few != nil) {
+		t.Fatalf("deadline %d of a closed session, or memory", s.Deadline())
 	}
 	size := 0
 	if !s.out.empty() {
@@ -150,7 +150,7 @@ func (w *walker) settle() {
 	if s.out.bytes != size || s.out.len() > w.cfg.OutputItems+2 || s.out.len() > 3 && size > w.cfg.OutputBytes+40 {
 		t.Fatalf("%d messages, %d bytes, accounted as %d", s.out.len(), size, s.out.bytes)
 	}
-	if len(s.clients) > w.cfg.MaxClients || len(s.kicked) > w.cfg.MaxClients || len(s.early) > maxEarly {
+	if len(s.Clients()) > w.cfg.MaxClients || len(s.get().kicked) > w.cfg.MaxClients || len(s.get().early) > maxEarly {
 		t.Fatal("a bound is passed")
 	}
 }

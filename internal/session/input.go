@@ -72,7 +72,7 @@ func (s *Session) engine(p engineio.Packet, now int64, acts *Actions) error {
 	case engineio.Close:
 		// The client has said its last word; a waiting poll gets a noop, not a close.
 		s.leaveAll(TransportClose, acts)
-		s.reason = TransportClose
+		s.set().reason = TransportClose
 		s.out.clear()
 		if s.waiting {
 			s.out.push(item{out: packetNoop, at: now})

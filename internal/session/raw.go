@@ -22,33 +22,34 @@ func (s *Session) rawMessage(p engineio.Packet, acts *Actions) error {
 		text := append(make([]byte, 0, len(p.Data)+8), '[')
 		m = message.Payload{JSON: append(socketio.AppendString(text, string(p.Data)), ']')}
 	}
-	if c := s.clients[0]; c.connected {
+	if c := s.clients; c.connected {
 		s.releaseEarly(acts)
 		acts.add(Action{Kind: Event, Client: c, Payload: m})
 		return nil
 	}
 	size := m.Size()
-	for i := range s.early {
-		size += s.early[i].Size()
+	f := s.set()
+	for i := range f.early {
+		size += f.early[i].Size()
 	}
-	if len(s.early) >= maxEarly || len(s.early) > 0 && int64(size) > s.cfg.MaxPayload {
+	if len(f.early) >= maxEarly || len(f.early) > 0 && int64(size) > s.cfg.MaxPayload {
 		return errManyEarly
 	}
-	s.early = append(s.early, m)
+	f.early = append(f.early, m)
 	return nil
 }
 
 // earlyReady tells whether a client that was let in has said something before.
 func (s *Session) earlyReady() bool {
-	return s.early != nil && len(s.clients) > 0 && s.clients[0].connected
+	return s.few != nil && s.few.early != nil && s.clients != nil && s.clients.connected
 }
 
 func (s *Session) releaseEarly(acts *Actions) {
 	if !s.earlyReady() {
 		return
 	}
-	for _, m := range s.early {
-		acts.add(Action{Kind: Event, Client: s.clients[0], Payload: m})
+	for _, m := range s.few.early {
+		acts.add(Action{Kind: Event, Client: s.clients, Payload: m})
 	}
-	s.early = nil
+	s.few.early = nil
 }

@@ -126,14 +126,36 @@ type Session struct {
 
 	beat      heartbeat
 	connectBy int64 // until when a protocol 5 client must have asked for a namespace; 0: it has
-	closeBy   int64 // Closing: until when a poll may fetch the close packet
-	reason    Reason
 
-	clients []*Client
-	kicked  []string          // namespaces that this side has ended, from which packets may be on their way
-	pending *pending          // a packet whose attachments are on their way
-	early   []message.Payload // what a raw client has said before it was let in
+	clients *Client  // the first of them, in the order in which they came
+	pending *pending // a packet whose attachments are on their way
+	few     *few     // nil for most
 	out     queue
+}
+
+// few is what few sessions have at a time, apart so that the others need no room
+// for it.
+type few struct {
+	kicked  []string          // namespaces that this side has ended, from which packets may be on their way
+	early   []message.Payload // what a raw client has said before it was let in
+	reason  Reason            // why the session is over
+	closeBy int64             // Closing: until when a poll may fetch the close packet
+}
+
+// set returns what few sessions have, making it of the session that is to have it.
+func (s *Session) set() *few {
+	if s.few == nil {
+		s.few = &few{}
+	}
+	return s.few
+}
+
+// get returns the same to be looked at.
+func (s *Session) get() few {
+	if s.few == nil {
+		return few{}
+	}
+	return *s.few
 }
 
 // Init makes s a new session and queues its open packet. For protocol 4 it also
@@ -179,8 +201,14 @@ func (s *Session) State() State { return s.state }
 // Upgrading tells whether a probe has been answered and not yet decided.
 func (s *Session) Upgrading() bool { return s.upgrading }
 
-// Clients returns the session's clients. The slice is the session's.
-func (s *Session) Clients() []*Client { return s.clients }
+// Clients returns the session's clients, in a slice of the caller's.
+func (s *Session) Clients() []*Client {
+	var all []*Client
+	for c := s.clients; c != nil; c = c.next {
+		all = append(all, c)
+	}
+	return all
+}
 
 // LastSeen returns when the peer last sent anything.
 func (s *Session) LastSeen() int64 { return s.beat.lastSeen }
@@ -197,7 +225,7 @@ func (s *Session) Alive(now int64) {
 // the session is Closed.
 func (s *Session) Deadline() int64 {
 	if s.state != Open {
-		return s.closeBy
+		return s.get().closeBy
 	}
 	if s.slow || s.earlyReady() {
 		return s.beat.lastSeen // at once
@@ -218,8 +246,8 @@ func (s *Session) Deadline() int64 {
 // Tick does what is due at now.
 func (s *Session) Tick(now int64, acts *Actions) {
 	if s.state != Open {
-		if s.state == Closing && now >= s.closeBy {
-			s.Lost(s.reason, acts)
+		if s.state == Closing && now >= s.get().closeBy {
+			s.Lost(s.get().reason, acts)
 		}
 		return
 	}
@@ -247,14 +275,14 @@ func (s *Session) End(why Reason, now int64, acts *Actions) {
 		return
 	}
 	s.leaveAll(why, acts)
-	s.reason = why
+	s.set().reason = why
 	s.state = Closing
 	if s.transport == WebSocket {
 		s.finish(acts)
 		return
 	}
 	s.out.push(item{out: packetClose, at: now})
-	s.closeBy = now + closingTime
+	s.set().closeBy = now + closingTime
 }
 
 // fail ends a session whose transport is broken: who has a poll waiting is told, a
@@ -275,7 +303,7 @@ func (s *Session) Lost(why Reason, acts *Actions) {
 	}
 	if s.state == Open {
 		s.leaveAll(why, acts)
-		s.reason = why
+		s.set().reason = why
 	}
 	s.out.clear()
 	s.finish(acts)
@@ -283,16 +311,17 @@ func (s *Session) Lost(why Reason, acts *Actions) {
 
 func (s *Session) finish(acts *Actions) {
 	s.state = Closed
-	s.closeBy = 0
-	acts.add(Action{Kind: Ended, Reason: s.reason})
+	why := s.get().reason
+	s.few = nil
+	acts.add(Action{Kind: Ended, Reason: why})
 }
 
 func (s *Session) leaveAll(why Reason, acts *Actions) {
 	s.releaseEarly(acts)
-	for _, c := range s.clients {
+	for c := s.clients; c != nil; c = c.next {
 		acts.add(Action{Kind: Leave, Client: c, Connected: c.connected, Reason: why})
 		c.gone = true
 	}
-	s.clients, s.kicked, s.pending, s.early = nil, nil, nil, nil
+	s.clients, s.pending, s.few = nil, nil, nil
 	s.upgrading = false
 }
