@@ -28,43 +28,41 @@ func (a *admission) init(cfg *Config) {
 	}
 }
 
-// enter counts a session in; a non-empty why says why it may not come. counted is
-// to be given to leave.
-func (a *admission) enter(ip string) (counted, why string) {
+// enter counts a session of an address in; a non-empty why says why it may not come.
+func (a *admission) enter(ip string) (why string) {
 	if a.bucket != nil && !a.bucket.AllowN(time.Now(), 1) {
-		return "", "too many handshakes at the moment"
+		return "too many handshakes at the moment"
 	}
 	if a.max == 0 && a.perIP == 0 {
-		return "", ""
+		return ""
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.max > 0 && a.now >= a.max {
-		return "", "this node has as many connections as it may"
+		return "this node has as many connections as it may"
 	}
 	if a.perIP > 0 {
 		if a.byIP[ip] >= a.perIP {
-			return "", "too many connections from this address"
+			return "too many connections from this address"
 		}
 		a.byIP[ip]++
-		counted = ip
 	}
 	a.now++
-	return counted, ""
+	return ""
 }
 
-// leave counts a session out.
-func (a *admission) leave(counted string) {
+// leave counts a session of an address out that was counted in.
+func (a *admission) leave(ip string) {
 	if a.max == 0 && a.perIP == 0 {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.now--
-	if counted == "" {
+	if a.perIP == 0 {
 		return
 	}
-	if a.byIP[counted]--; a.byIP[counted] <= 0 {
-		delete(a.byIP, counted)
+	if a.byIP[ip]--; a.byIP[ip] <= 0 {
+		delete(a.byIP, ip)
 	}
 }

@@ -19,7 +19,7 @@ type conn struct {
 	poll    chan httpAnswer
 	post    chan httpAnswer // of a post whose events wait for the bus
 	timer   timewheel.Timer[*conn]
-	armed   int64
+	remote  string // address of the client
 	from    *origin
 	order   string // partition key of its events, fixed by its first CONNECT
 	dirty   bool
@@ -27,13 +27,13 @@ type conn struct {
 	dropped bool
 }
 
-// origin is what the handshake told of a session.
+// origin is what the handshake told of a session. Those of many sessions are equal
+// and shared, so nothing in it changes.
 type origin struct {
-	remote  string
 	query   map[string]string // what is not Engine.IO's own; nil when empty
-	headers map[string]string // those that backends get; shared by equal handshakes
-	auth    map[string]string // Authorization, for the check of a token; dropped after it
-	perIP   string            // the address that was counted, "" for none
+	headers map[string]string // those that backends get
+	auth    map[string]string // Authorization, for the check of a token; nil when there is none
+	later   *origin           // the same without auth, for after the check; nil when this is it
 }
 
 // client is what the shard keeps of one Socket.IO socket.
@@ -102,7 +102,7 @@ func (sh *shard) drop(c *conn) {
 	}
 	sh.wheel.Cancel(&c.timer)
 	delete(sh.sessions, message.PublicID(c.session.ID()))
-	sh.g.admission.leave(c.from.perIP)
+	sh.g.admission.leave(c.remote)
 	sh.g.Stats.Sessions.Add(-1)
 }
 
@@ -125,7 +125,7 @@ func (sh *shard) ended(c *conn, why session.Reason) {
 func (sh *shard) malformed(c *conn, err error) {
 	sh.g.Stats.Malformed.Add(1)
 	sh.g.cfg.Logger.Info("session ended for what the client sent",
-		"session", message.PublicID(c.session.ID()), "remote", c.from.remote, "err", err)
+		"session", message.PublicID(c.session.ID()), "remote", c.remote, "err", err)
 }
 
 // flush offers what waits to the session's transport.

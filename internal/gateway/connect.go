@@ -74,7 +74,7 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 	}
 	cl.info = &message.Client{
 		Namespace: a.Client.Namespace, Transport: c.session.Transport().String(), Protocol: protocol,
-		RemoteAddr: c.from.remote, ConnectedAt: time.Now(),
+		RemoteAddr: c.remote, ConnectedAt: time.Now(),
 		Locale: string(d.Locale), ClientVersion: string(d.ClientVersion), AuthType: string(d.AuthType),
 	}
 	if err := sh.name(cl); err != nil {
@@ -178,7 +178,7 @@ func (sh *shard) identified(cl *client, id message.Identity, err error, back *co
 			sh.refuseWith(cl, msg, data)
 			return
 		}
-		sh.g.cfg.Logger.Warn("a client cannot be authenticated at the moment", "remote", c.from.remote, "err", err)
+		sh.g.cfg.Logger.Warn("a client cannot be authenticated at the moment", "remote", c.remote, "err", err)
 		sh.refuse(cl, "authentication is not available; try again", "UNAVAILABLE", true)
 		return
 	}
@@ -419,7 +419,9 @@ func (sh *shard) accept(cl *client) {
 	sh.clients[cl.info.ID] = cl
 	sh.g.Stats.Clients.Add(1)
 	c.session.Accept(cl.sock, id, pid, sh.now)
-	c.from.auth = nil
+	if c.from.later != nil {
+		c.from = c.from.later
+	}
 	if cl.asked {
 		if cl.entry.call != "" {
 			// The answer leaves before what the backend pushes next can be queued.

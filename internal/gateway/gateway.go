@@ -125,7 +125,7 @@ type Gateway struct {
 	registrar *registrar
 	seed      maphash.Seed
 	start     time.Time
-	headers   headerTable
+	origins   originTable
 	admission admission
 	readers   [2]wsframe.ReaderOptions // without and with permessage-deflate
 

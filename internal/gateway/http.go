@@ -225,30 +225,25 @@ func (h *request) begin(t session.Transport) (c *conn, hello session.Hello, ok b
 		return nil, hello, false
 	}
 	ip := g.remoteIP(h.r)
-	counted, why := g.admission.enter(ip)
-	if why != "" {
+	if why := g.admission.enter(ip); why != "" {
 		h.busy(why)
 		return nil, hello, false
 	}
 	id, err := g.cfg.IDs.SessionID()
 	if err == nil && g.crowded(g.shardOf(id)) {
-		g.admission.leave(counted)
+		g.admission.leave(ip)
 		h.busy("this node has too much to do; try again")
 		return nil, hello, false
 	}
 	if err != nil {
-		g.admission.leave(counted)
+		g.admission.leave(ip)
 		g.cfg.Logger.Warn("a handshake is refused: no ID can be made", "err", err)
 		h.busy("no session can be opened at the moment")
 		return nil, hello, false
 	}
 	v, _ := engineio.ParseVersion(h.q.eio)
 	hello = session.Hello{ID: id, Version: v, Transport: t, Base64: h.q.base64 || h.q.jsonp}
-	c = &conn{from: &origin{remote: ip, query: h.q.user, perIP: counted}}
-	c.from.headers = g.headers.pick(h.r.Header, g.cfg.HTTPHeaders)
-	if a := h.r.Header.Get("Authorization"); a != "" {
-		c.from.auth = map[string]string{"Authorization": a}
-	}
+	c = &conn{remote: ip, from: g.origins.of(h.r.Header, g.cfg.HTTPHeaders, h.q.user)}
 	g.Stats.Handshakes.Add(1)
 	return c, hello, true
 }

@@ -81,11 +81,23 @@ func (g *Gateway) serveBundle(w http.ResponseWriter, r *http.Request, e *endpoin
 	return true
 }
 
-// headerTable keeps one copy of equal sets of handshake headers, for a million
+// originTable keeps one copy of equal sets of handshake headers, for a million
 // browsers have few user agents.
-type headerTable struct {
+type originTable struct {
 	mu   sync.Mutex
-	sets map[string]map[string]string
+	sets map[string]*origin
+}
+
+// of returns what a handshake tells, with the headers that are allowed.
+func (t *originTable) of(h http.Header, allowed []string, query map[string]string) *origin {
+	o := t.pick(h, allowed)
+	if len(query) > 0 {
+		o = &origin{query: query, headers: o.headers}
+	}
+	if a := h.Get("Authorization"); a != "" {
+		o = &origin{query: query, headers: o.headers, auth: map[string]string{"Authorization": a}, later: o}
+	}
+	return o
 }
 
 // maxHeaderSets bounds the table; sets beyond it are not shared. Longer values
@@ -95,8 +107,8 @@ const (
 	maxHeaderValue = 8 << 10
 )
 
-// pick returns the allowed headers that are there, nil for none.
-func (t *headerTable) pick(h http.Header, allowed []string) map[string]string {
+// pick returns an origin with the allowed headers that are there.
+func (t *originTable) pick(h http.Header, allowed []string) *origin {
 	var key strings.Builder
 	var set map[string]string
 	for _, name := range allowed {
@@ -114,21 +126,19 @@ func (t *headerTable) pick(h http.Header, allowed []string) map[string]string {
 		key.WriteString(value)
 		key.WriteByte(0)
 	}
-	if set == nil {
-		return nil
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if same := t.sets[key.String()]; same != nil {
 		return same
 	}
 	if t.sets == nil {
-		t.sets = make(map[string]map[string]string)
+		t.sets = make(map[string]*origin)
 	}
+	o := &origin{headers: set}
 	if len(t.sets) < maxHeaderSets {
-		t.sets[key.String()] = set
+		t.sets[key.String()] = o
 	}
-	return set
+	return o
 }
 
 // queryObject writes a query string as a JSON object of strings, as a protocol 4

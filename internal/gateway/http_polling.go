@@ -40,7 +40,7 @@ func (h *request) openPolling() {
 		sh.settle(c)
 	})
 	if !posted {
-		h.g.admission.leave(c.from.perIP)
+		h.g.admission.leave(c.remote)
 		h.busy("this node is going away; try again")
 		return
 	}

@@ -24,7 +24,7 @@ func (h *request) openWebSocket() {
 	s := &socket{conn: c}
 	nc, first, err := h.hijack(key, s)
 	if err != nil {
-		h.g.admission.leave(c.from.perIP)
+		h.g.admission.leave(c.remote)
 		return
 	}
 	sh := h.g.shardOf(hello.ID)
@@ -33,7 +33,7 @@ func (h *request) openWebSocket() {
 		c.sock = s
 		sh.open(c, h.e, hello)
 		if err := sh.attach(s, nc, first); err != nil {
-			sh.g.cfg.Logger.Warn("a connection cannot be served", "remote", c.from.remote, "err", err)
+			sh.g.cfg.Logger.Warn("a connection cannot be served", "remote", c.remote, "err", err)
 			_ = nc.Close()
 			c.sock = nil
 			c.session.Lost(session.TransportError, &sh.acts)
@@ -41,7 +41,7 @@ func (h *request) openWebSocket() {
 		sh.settle(c)
 	})
 	if !posted {
-		h.g.admission.leave(c.from.perIP)
+		h.g.admission.leave(c.remote)
 		_ = nc.Close()
 	}
 }

@@ -225,7 +225,7 @@ func (sh *shard) sendOut(cl *client, out *session.Outgoing, tail string) bool {
 	switch {
 	case err != nil:
 		sh.g.cfg.Logger.Info("a client is too slow for what is sent to it",
-			"session", message.PublicID(c.session.ID()), "remote", c.from.remote)
+			"session", message.PublicID(c.session.ID()), "remote", c.remote)
 		sh.settle(c)
 		return false
 	case !sent:

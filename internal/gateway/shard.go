@@ -222,8 +222,7 @@ func (sh *shard) settle(c *conn) {
 // is left where it is: Tick finds nothing to do then and the timer is armed anew,
 // which is cheaper than moving it with each packet.
 func (sh *shard) arm(c *conn) {
-	if at := c.session.Deadline(); !c.timer.Active() || at < c.armed {
-		c.armed = at
+	if at := c.session.Deadline(); !c.timer.Active() || at < c.timer.Deadline() {
 		sh.wheel.Schedule(&c.timer, at)
 	}
 }

@@ -17,7 +17,7 @@ type Client struct {
 	Owner any
 
 	next      *Client // of the same session
-	lastEvent string // name of its last event, as clients mostly repeat themselves
+	lastEvent string  // name of its last event, as clients mostly repeat themselves
 	connected bool
 	gone      bool
 }

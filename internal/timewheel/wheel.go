@@ -48,6 +48,9 @@ type Timer[T any] struct {
 // Active tells whether the timer is scheduled and has not fired.
 func (t *Timer[T]) Active() bool { return t.place != 0 }
 
+// Deadline returns when an active timer fires.
+func (t *Timer[T]) Deadline() int64 { return t.deadline }
+
 // Wheel holds the timers of one goroutine, which calls every method.
 type Wheel[T any] struct {
 	tick   int64  // ms
