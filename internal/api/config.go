@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"holdfast/internal/message"
 )
 
 // Config is what a [Server] needs. ID, Registry, Log and Bus are required; the
@@ -52,8 +50,34 @@ type Observer struct {
 	Backend func(backend string, took time.Duration, code string)
 	// Push: one push from its arrival until it was sent to its nodes.
 	Push func(took time.Duration, err error)
-	// Event: one event from its arrival at the node until a rule was applied.
-	Event func(t message.EventType, sinceReceived time.Duration)
+	// Stage: one message, the time since the stage before. Where clocks of several
+	// machines meet it may be below zero.
+	Stage func(stage Stage, took time.Duration)
+}
+
+// Stage is a part of a message's way through ws-api.
+type Stage uint8
+
+// The stages.
+const (
+	Dequeued Stage = iota // of an event: from the node's Publish until it came off the bus
+	Routed                // of an event: from there until its rule was found
+	Appended              // of a push: from its arrival until its logs have it and its nodes are known
+	Pushed                // of a push: from there until the nodes' inboxes have it
+)
+
+func (s Stage) String() string {
+	switch s {
+	case Dequeued:
+		return "dequeued"
+	case Routed:
+		return "routed"
+	case Appended:
+		return "appended"
+	case Pushed:
+		return "pushed"
+	}
+	return "unknown"
 }
 
 // BackendConfig is one backend that rules may name.

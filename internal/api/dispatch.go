@@ -177,5 +177,7 @@ func (d *dispatcher) stats() BackendStats {
 	return BackendStats{
 		Calls: d.calls, Errors: d.failed, Refused: d.refused, Dropped: d.dropped,
 		InFlight: d.inFlight, Limit: d.limiter.allowed(), Waiting: d.queue.len(), Bytes: d.queue.size(),
+		Low: d.queue.lows.arrivals.Len(), LowBytes: d.queue.lows.bytes,
+		MaxItems: d.cfg.QueueItems, MaxBytes: d.cfg.QueueBytes,
 	}
 }

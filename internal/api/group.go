@@ -219,22 +219,22 @@ func (gs *groups) close() {
 	}
 }
 
-func (gs *groups) sizes() (groups, consumers, waiting int) {
+func (gs *groups) sizes() (groups, consumers, waiting, bytes int) {
 	gs.mu.RLock()
 	defer gs.mu.RUnlock()
+	add := func(g *group) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		waiting += g.queue.len()
+		bytes += g.queue.size()
+	}
 	for _, g := range gs.byName {
-		waiting += g.len()
+		add(g)
 	}
 	for g := range gs.private {
-		waiting += g.len()
+		add(g)
 	}
-	return len(gs.byName) + len(gs.private), gs.consumers, waiting
-}
-
-func (g *group) len() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.queue.len()
+	return len(gs.byName) + len(gs.private), gs.consumers, waiting, bytes
 }
 
 // add queues an event if the group wants it. The group holds the event then.

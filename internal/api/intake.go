@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
@@ -19,6 +20,7 @@ type intake struct {
 	seed  maphash.Seed
 	lanes [lanes]chan *event
 	bytes *semaphore.Weighted
+	held  atomic.Int64 // what is acquired of bytes
 	done  sync.WaitGroup
 
 	mu     sync.RWMutex // read-locked while an event enters
@@ -43,6 +45,7 @@ func (in *intake) start() {
 			for e := range lane {
 				in.s.handle(in.s.base, e)
 				in.bytes.Release(in.weight(e))
+				in.held.Add(-in.weight(e))
 				e.release()
 			}
 		})
@@ -79,11 +82,13 @@ func (in *intake) take(up *message.Up, settled func()) {
 		return
 	}
 	e := in.s.newEvent(up, settled)
+	in.s.observe(Dequeued, up.Enqueued, e.dequeued)
 	// Lanes never stop working while events come, so this ends.
 	if err := in.bytes.Acquire(context.Background(), in.weight(e)); err != nil {
 		e.release()
 		return
 	}
+	in.held.Add(in.weight(e))
 	in.lanes[maphash.String(in.seed, e.session())%lanes] <- e
 }
 
@@ -103,7 +108,12 @@ func (s *Server) concernsNobody(up *message.Up) bool {
 		return false
 	}
 	r := s.rules.match(up)
-	return r.Backend == "" && r.Relay == RelayNone && !r.Drop && r.Ack != AckBackend && s.groups.none()
+	if r.Backend != "" || r.Relay != RelayNone || r.Drop || r.Ack == AckBackend || !s.groups.none() {
+		return false
+	}
+	s.rules.count(r)
+	s.observe(Dequeued, up.Enqueued, s.cfg.Now())
+	return true
 }
 
 // handle does with an event what its rule says.
@@ -114,10 +124,9 @@ func (s *Server) handle(ctx context.Context, e *event) {
 		return
 	}
 	e.rule = s.rules.match(up)
+	s.rules.count(e.rule)
 	e.routed = s.cfg.Now()
-	if s.cfg.Observe.Event != nil && !up.Received.IsZero() {
-		s.cfg.Observe.Event(up.Type, e.routed.Sub(up.Received))
-	}
+	s.observe(Routed, e.dequeued, e.routed)
 	switch up.Type {
 	case message.EventConnect:
 		if up.WantVerdict {

@@ -189,6 +189,7 @@ func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.
 	defer cancel()
 
 	expires, pushed := p.Received.Add(timeout), s.cfg.Now()
+	s.observe(Appended, p.Received, pushed)
 	asked := byNode(places)
 	for _, n := range asked {
 		k.ask(n.node)
@@ -201,6 +202,7 @@ func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.
 		}
 	}
 	k.seal()
+	s.observe(Pushed, pushed, s.cfg.Now())
 	s.count.pushes.Add(1)
 	if err := k.wait(waitCtx); err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("wait for acknowledgements: %w", ctx.Err()) // the caller has gone

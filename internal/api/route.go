@@ -107,12 +107,14 @@ func (s *Server) routeAs(ctx context.Context, p *message.Push, logged bool) (nod
 		return 0, err
 	}
 	pushed := s.cfg.Now()
+	s.observe(Appended, p.Received, pushed)
 	for _, n := range byNode(places) {
 		d := &message.Down{Push: &message.Delivery{Push: p, Stamps: n.stamps, Pushed: pushed}}
 		if s.send(ctx, n.node, d) == nil {
 			nodes++
 		}
 	}
+	s.observe(Pushed, pushed, s.cfg.Now())
 	return nodes, nil
 }
 
@@ -162,6 +164,13 @@ func (s *Server) complete(p *message.Push) {
 		p.ID = s.cfg.NewID()
 	}
 	p.Received = s.cfg.Now()
+}
+
+// observe tells how long a stage took, if it is known when it began.
+func (s *Server) observe(stage Stage, began, ended time.Time) {
+	if s.cfg.Observe.Stage != nil && !began.IsZero() {
+		s.cfg.Observe.Stage(stage, ended.Sub(began))
+	}
 }
 
 // observePush tells how long a push took.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"holdfast/internal/message"
 )
@@ -88,8 +89,9 @@ func (r *Rule) validate(backends map[string]bool) error {
 
 // rules is the table that an event is looked up in.
 type rules struct {
-	list []Rule
-	last Rule
+	list    []Rule
+	last    Rule
+	matched map[*Rule]*atomic.Uint64 // of list and last; the map itself does not change
 }
 
 func newRules(list []Rule) *rules {
@@ -107,7 +109,23 @@ func newRules(list []Rule) *rules {
 		}
 		t.list = append(t.list, r)
 	}
+	t.matched = map[*Rule]*atomic.Uint64{&t.last: new(atomic.Uint64)}
+	for i := range t.list {
+		t.matched[&t.list[i]] = new(atomic.Uint64)
+	}
 	return t
+}
+
+// count notes that a rule of the table is carried out for an event.
+func (t *rules) count(r *Rule) { t.matched[r].Add(1) }
+
+func (t *rules) stats() []RuleStats {
+	out := make([]RuleStats, 0, len(t.list)+1)
+	for i := range t.list {
+		r := &t.list[i]
+		out = append(out, RuleStats{Type: r.eventType(), Event: r.Event, Matched: t.matched[r].Load()})
+	}
+	return append(out, RuleStats{Matched: t.matched[&t.last].Load()})
 }
 
 // AckedByTheBus tells which events need no more for their acknowledgement than to

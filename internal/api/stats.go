@@ -1,6 +1,10 @@
 package api
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"holdfast/internal/message"
+)
 
 // counters grow from the start of the process.
 type counters struct {
@@ -30,6 +34,8 @@ type Stats struct {
 	Events        uint64 // consumed
 	EventsDropped uint64 // by a rule
 	EventsWaiting int    // in the intake's lanes
+	IntakeBytes   int    // of those, and of the ones that the lanes are at
+	IntakeMax     int    // bound of IntakeBytes
 	Relayed       uint64
 	RelayErrors   uint64
 	Acks          uint64 // sent to clients that asked for one
@@ -41,10 +47,12 @@ type Stats struct {
 	CallsWaiting  int
 
 	Backends map[string]BackendStats
+	Rules    []RuleStats // in their order; the last one, of no type, is for what no other matched
 
 	Groups       int
 	Consumers    int
 	GroupWaiting int    // events in all groups, those with a consumer included
+	GroupBytes   int    // the same in bytes
 	GroupDropped uint64 // for want of room, or because the group was given up
 	GroupAgain   uint64 // events given again
 	GroupAcks    uint64 // events acknowledged
@@ -65,6 +73,17 @@ type BackendStats struct {
 	Limit    int // how many may be in flight, as learnt
 	Waiting  int // events, DISCONNECTs included, in flight or not
 	Bytes    int
+	Low      int // of those, DISCONNECTs
+	LowBytes int
+	MaxItems int // bound of each kind, DISCONNECTs and others
+	MaxBytes int
+}
+
+// RuleStats is how often a rule applied.
+type RuleStats struct {
+	Type    message.EventType
+	Event   string // the rule's pattern
+	Matched uint64
 }
 
 // Stats returns the counters as they are now.
@@ -78,6 +97,8 @@ func (s *Server) Stats() Stats {
 		Acks: c.acks.Load(), AckErrors: c.ackErrors.Load(), Unanswered: c.unanswered.Load(),
 		Accepted: c.accepted.Load(), Rejected: c.rejected.Load(), ReplyErrors: c.replyErrors.Load(),
 		CallsWaiting: s.calls.len(),
+		IntakeBytes:  int(s.intake.held.Load()), IntakeMax: s.limits.IntakeBytes,
+		Rules:        s.rules.stats(),
 		Backends:     make(map[string]BackendStats, len(s.backends)),
 		GroupDropped: c.groupDropped.Load(), GroupAgain: c.groupAgain.Load(), GroupAcks: c.groupAcks.Load(),
 		PresenceSent: c.presenceSent.Load(), PresenceLost: c.presenceLost.Load(), PresenceErrs: c.presenceErr.Load(),
@@ -85,7 +106,7 @@ func (s *Server) Stats() Stats {
 	for name, d := range s.backends {
 		st.Backends[name] = d.stats()
 	}
-	st.Groups, st.Consumers, st.GroupWaiting = s.groups.sizes()
+	st.Groups, st.Consumers, st.GroupWaiting, st.GroupBytes = s.groups.sizes()
 	if s.presence != nil {
 		st.PresenceRooms = s.presence.rooms()
 	}

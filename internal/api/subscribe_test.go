@@ -37,7 +37,7 @@ func joined(t *testing.T, s *Server, n int) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		if _, have, _ := s.groups.sizes(); have == n {
+		if _, have, _, _ := s.groups.sizes(); have == n {
 			return
 		}
 		if time.Now().After(deadline) {

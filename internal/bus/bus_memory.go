@@ -23,6 +23,9 @@ const (
 type Stats struct {
 	UpItems int   // waiting or being handled now
 	UpBytes int64 // the same in bytes
+	// The bounds of both.
+	MaxUpItems int
+	MaxUpBytes int64
 
 	Published  uint64 // events accepted
 	Handled    uint64 // events that a handler has returned from

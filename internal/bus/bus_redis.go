@@ -76,8 +76,13 @@ type RedisStats struct {
 	InFlight   int    // events handed to this process' consumer and not settled
 	Partitions int    // that this process owns
 	ReplyLost  uint64 // replies that Redis did not take
+	ReplyItems int    // replies that wait in this process
+	ReplyBytes int64  // the same in bytes
 	Malformed  uint64 // records that could not be read, and were dropped
 	Failures   uint64 // commands that failed and were tried again
+	// The bounds of the replies.
+	MaxReplyItems int
+	MaxReplyBytes int64
 }
 
 // Redis is the bus of many processes; see the package's comment for its keys. It is
@@ -175,7 +180,7 @@ func (b *Redis) Stats() RedisStats {
 	up := b.up.stats()
 	s := RedisStats{
 		Stats: Stats{
-			UpItems: up.UpItems, UpBytes: up.UpBytes,
+			UpItems: up.UpItems, UpBytes: up.UpBytes, MaxUpItems: up.MaxUpItems, MaxUpBytes: up.MaxUpBytes,
 			Published: up.Published, Handled: b.handled.Load(), UpFull: up.UpFull,
 			Sent: b.sent.Load(), SendGone: b.sendGone.Load(), SendFailed: b.sendFailed.Load(),
 			Replied: b.replied.Load(), ReplyGone: b.replyGone.Load(),
@@ -184,6 +189,8 @@ func (b *Redis) Stats() RedisStats {
 		ReplyLost: b.replyLost.Load(), Malformed: b.malformed.Load(), Failures: b.failures.Load(),
 	}
 	s.InFlight, s.Partitions = b.claims.count()
+	s.ReplyItems, s.ReplyBytes = b.replies.waiting()
+	s.MaxReplyItems, s.MaxReplyBytes = b.replies.maxItems, b.replies.maxBytes
 	return s
 }
 

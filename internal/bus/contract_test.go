@@ -414,7 +414,7 @@ func TestMemoryStats(t *testing.T) {
 	refuse = false
 	_ = bus.Send(t.Context(), "a", &message.Down{})
 	want := Stats{
-		UpItems: 1, UpBytes: 1000, Published: 1, UpFull: 1,
+		UpItems: 1, UpBytes: 1000, MaxUpItems: 1, MaxUpBytes: defaultUpBytes, Published: 1, UpFull: 1,
 		Sent: 1, SendGone: 1, SendFailed: 1, Replied: 1, ReplyGone: 1,
 	}
 	if got := bus.Stats(); got != want {

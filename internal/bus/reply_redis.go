@@ -54,6 +54,12 @@ func (q *replyQueue) put(a addressed) error {
 	return nil
 }
 
+func (q *replyQueue) waiting() (items int, bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue), q.bytes
+}
+
 func (q *replyQueue) take(limit int) []addressed {
 	q.mu.Lock()
 	defer q.mu.Unlock()

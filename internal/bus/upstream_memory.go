@@ -137,7 +137,7 @@ func (q *upstream) stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return Stats{
-		UpItems: q.items, UpBytes: q.bytes,
+		UpItems: q.items, UpBytes: q.bytes, MaxUpItems: q.maxItems, MaxUpBytes: q.maxBytes,
 		Published: q.published, Handled: q.handled, UpFull: q.full,
 	}
 }

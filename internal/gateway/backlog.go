@@ -19,6 +19,13 @@ type backlog struct {
 	paused  []*conn
 	retryAt int64
 	over    atomic.Bool // read by handshakes
+
+	items, size atomic.Int64 // what events and bytes are, for those who look from outside
+}
+
+func (b *backlog) show() {
+	b.items.Store(int64(len(b.events)))
+	b.size.Store(int64(b.bytes))
 }
 
 func (b *backlog) pending() bool { return len(b.events) > 0 }
@@ -30,6 +37,7 @@ func (sh *shard) publish(c *conn, up *message.Up) (taken bool) {
 	b := &sh.backlog
 	if !b.pending() {
 		if err := sh.g.cfg.Bus.Publish(up); err == nil {
+			sh.g.cfg.Observe.stage(Enqueued, up.Enqueued.Sub(up.Received))
 			return true
 		}
 		b.retryAt = sh.now + retryEvery
@@ -45,6 +53,7 @@ func (sh *shard) publish(c *conn, up *message.Up) (taken bool) {
 	up.Acked = false // that is for ws-api, when it gets the event
 	b.events = append(b.events, up)
 	b.bytes += up.Size()
+	b.show()
 	if c != nil && !c.paused && !c.dropped {
 		c.paused = true
 		b.paused = append(b.paused, c)
@@ -65,15 +74,19 @@ func (sh *shard) retryBacklog() {
 	b.retryAt = sh.now + retryEvery
 	sent := 0
 	for _, up := range b.events {
+		up.Enqueued = time.Now()
 		if err := sh.g.cfg.Bus.Publish(up); err != nil {
 			break
 		}
+		sh.g.cfg.Observe.stage(Enqueued, up.Enqueued.Sub(up.Received))
 		b.bytes -= up.Size()
 		sent++
 	}
 	rest := append(b.events[:0], b.events[sent:]...)
 	clear(b.events[len(rest):])
-	if b.events = rest; len(rest) > 0 {
+	b.events = rest
+	b.show()
+	if len(rest) > 0 {
 		return
 	}
 	b.events = nil

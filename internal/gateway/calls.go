@@ -81,7 +81,8 @@ func (g *Gateway) receive(d *message.Down) error {
 	switch {
 	case d.Push != nil && d.Push.WantAcks:
 		call := g.newCall(d)
-		call.each(d.Push.Size(), func(sh *shard) { sh.deliverAsking(d, call) })
+		at := g.arrived(d.Push)
+		call.each(d.Push.Size(), func(sh *shard) { sh.deliverAsking(d, call, at) })
 	case d.Push != nil:
 		return g.receivePush(d.Push)
 	case d.Ack != nil:
@@ -97,8 +98,9 @@ func (g *Gateway) receive(d *message.Down) error {
 }
 
 func (g *Gateway) receivePush(d *message.Delivery) (full error) {
+	at := g.arrived(d)
 	for _, sh := range g.shards {
-		if err := sh.inbox.deliver(d); err != nil {
+		if err := sh.inbox.deliver(d, at); err != nil {
 			g.Stats.Overflows.Add(1)
 			full = err
 		}
@@ -212,7 +214,7 @@ type ackCall struct {
 
 // deliverAsking sends a push with an ack ID. It is outside the logs, and takes its
 // turn in each of its rooms behind what was pushed there before.
-func (sh *shard) deliverAsking(d *message.Down, node *nodeCall) {
+func (sh *shard) deliverAsking(d *message.Down, node *nodeCall, at int64) {
 	var places []place
 	for i := range d.Push.Stamps {
 		if room := sh.hub.Room(d.Push.Stamps[i].Key); room != nil {
@@ -234,7 +236,7 @@ func (sh *shard) deliverAsking(d *message.Down, node *nodeCall) {
 	call := &ackCall{node: node, id: sh.nextAck, waiting: make(map[*client]struct{}), expires: d.Expires, asking: true}
 	sh.calls[call.id] = call
 	p := d.Push.Push
-	sh.jobs.add(send{push: p, places: places, filter: newFilter(p), ask: call})
+	sh.jobs.add(send{push: p, at: at, places: places, filter: newFilter(p), ask: call})
 }
 
 // sendAsking sends the push to one client.

@@ -202,7 +202,7 @@ func (sh *shard) left(c *conn, a *session.Action) {
 		}
 	})
 	if cl.accepted {
-		sh.g.Stats.Clients.Add(-1)
+		sh.g.Stats.count(cl.info, -1)
 		if sh.clients[cl.info.ID] == cl {
 			delete(sh.clients, cl.info.ID)
 		}

@@ -417,7 +417,7 @@ func (sh *shard) accept(cl *client) {
 	pid := sh.beginRecovery(cl)
 	cl.accepted = true
 	sh.clients[cl.info.ID] = cl
-	sh.g.Stats.Clients.Add(1)
+	sh.g.Stats.count(cl.info, 1)
 	c.session.Accept(cl.sock, id, pid, sh.now)
 	if c.from.later != nil {
 		c.from = c.from.later

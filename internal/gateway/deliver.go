@@ -75,8 +75,8 @@ func turnOf(log *hub.Log, stamp *message.Stamp) turn {
 	return next
 }
 
-// deliver takes one record from the node's inbox.
-func (sh *shard) deliver(d *message.Delivery) {
+// deliver takes one record from the node's inbox, which came there at a time.
+func (sh *shard) deliver(d *message.Delivery, at int64) {
 	var places []place
 	for i := range d.Stamps {
 		stamp := &d.Stamps[i]
@@ -88,7 +88,7 @@ func (sh *shard) deliver(d *message.Delivery) {
 			places = append(places, place{room: room, seq: stamp.Seq})
 		}
 	}
-	sh.fanOut(d.Push, places)
+	sh.fanOut(d.Push, places, at)
 	for _, p := range places {
 		sh.drainEarly(p.room)
 	}
@@ -139,7 +139,7 @@ func (sh *shard) drainEarly(room *hub.Room[*client]) {
 	for _, d := range held {
 		switch turnOf(&room.Log, &d.Stamps[0]) {
 		case next:
-			sh.fanOut(d.Push, []place{{room: room, seq: d.Stamps[0].Seq}})
+			sh.fanOut(d.Push, []place{{room: room, seq: d.Stamps[0].Seq}}, 0)
 		case early:
 			kept = append(kept, d)
 		}
@@ -277,7 +277,7 @@ func (sh *shard) repaired(room *hub.Room[*client], epoch, held uint64, records [
 	for _, r := range records {
 		if r.Seq > room.Log.Seq && room.Log.Epoch == epoch {
 			room.Log.Seq = r.Seq
-			sh.fanOut(r.Push, []place{{room: room, seq: r.Seq}})
+			sh.fanOut(r.Push, []place{{room: room, seq: r.Seq}}, 0)
 		}
 	}
 	sh.drainEarly(room)

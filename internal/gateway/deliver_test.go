@@ -254,7 +254,7 @@ func TestManyRoomsBehind(t *testing.T) {
 	b := inbox{limit: 1, limitMem: 1 << 30, wake: func() {}}
 	for i := range maxBehind + 2 {
 		d := &message.Delivery{Push: &message.Push{}, Stamps: []message.Stamp{{Key: message.RoomKey("/", fmt.Sprint(i)), Seq: 1}}}
-		if err := b.deliver(d); i > 0 && !errors.Is(err, message.ErrFull) {
+		if err := b.deliver(d, 0); i > 0 && !errors.Is(err, message.ErrFull) {
 			t.Fatal(err)
 		}
 	}
@@ -276,16 +276,16 @@ func TestHeldRecordsCount(t *testing.T) {
 	b := inbox{limit: 2, limitMem: 1 << 30, wake: func() {}}
 	d := &message.Delivery{Push: &message.Push{}}
 	for i, want := range []error{nil, nil, message.ErrFull} {
-		if err := b.deliver(d); !errors.Is(err, want) {
+		if err := b.deliver(d, 0); !errors.Is(err, want) {
 			t.Fatalf("record %d: %v", i, err)
 		}
 	}
 	b.take(0, 0)
-	if err := b.deliver(d); !errors.Is(err, message.ErrFull) {
+	if err := b.deliver(d, 0); !errors.Is(err, message.ErrFull) {
 		t.Errorf("with two records taken and not delivered: %v", err)
 	}
 	b.take(0, 0)
-	if err := b.deliver(d); err != nil {
+	if err := b.deliver(d, 0); err != nil {
 		t.Errorf("with nothing held: %v", err)
 	}
 }

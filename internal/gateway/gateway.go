@@ -39,6 +39,7 @@ type Config struct {
 	Auth     Authenticator
 	IDs      IDs
 	Logger   *slog.Logger
+	Observe  Observer // nobody by default
 
 	Endpoints []Endpoint // default: /socket.io/ with the namespace "/"
 	Session   session.Config
@@ -160,6 +161,8 @@ type Stats struct {
 	SlowConsumers           atomic.Int64
 	Malformed               atomic.Int64 // sessions that ended for what they sent
 	PausedReads             atomic.Int64 // times that a full upstream paused sockets
+
+	kinds kinds
 }
 
 // New makes a gateway. It serves from Run on.

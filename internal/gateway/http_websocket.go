@@ -104,18 +104,28 @@ func (sh *shard) probe(s *socket, sid string, nc net.Conn, first []byte) {
 }
 
 // upgraded notes that the WebSocket carries the session now.
-func (c *conn) upgraded() {
+func (c *conn) upgraded(stats *Stats) {
 	c.probing = nil
 	if c.paused {
 		c.pauseReading()
 	}
 	for _, sc := range c.session.Clients() {
 		if cl, ok := sc.Owner.(*client); ok {
-			info := *cl.info
-			info.Transport = session.WebSocket.String()
-			cl.info = &info
+			cl.movedTo(session.WebSocket, stats)
 		}
 	}
+}
+
+// movedTo notes that another transport carries the client. What is known of it may be
+// on its way to others, so it is replaced.
+func (cl *client) movedTo(t session.Transport, stats *Stats) {
+	info := *cl.info
+	info.Transport = t.String()
+	if cl.accepted {
+		stats.count(cl.info, -1)
+		stats.count(&info, 1)
+	}
+	cl.info = &info
 }
 
 // handshakeKey checks the request of RFC 6455 section 4.2.1 and answers it when

@@ -36,6 +36,7 @@ type inbox struct {
 // task is one entry: a record, or something to run on the shard.
 type task struct {
 	record *message.Delivery
+	at     int64 // when the record came, see [Gateway.nanos]
 	run    func()
 }
 
@@ -108,10 +109,10 @@ func (b *inbox) call(size int, run func()) error {
 	return b.bounded(size, task{run: run}, nil)
 }
 
-// deliver queues a record. It fails as call does; the rooms of a recoverable record
+// deliver queues a record that came at a time. It fails as call does; the rooms of a recoverable record
 // for which there was no room are noted for repair.
-func (b *inbox) deliver(d *message.Delivery) error {
-	return b.bounded(d.Size(), task{record: d}, d)
+func (b *inbox) deliver(d *message.Delivery, at int64) error {
+	return b.bounded(d.Size(), task{record: d, at: at}, d)
 }
 
 func (b *inbox) bounded(size int, t task, d *message.Delivery) error {
@@ -144,6 +145,14 @@ func (b *inbox) take(held, heldBytes int) (tasks []task, late behind) {
 	b.held, b.heldBytes = held+b.records, heldBytes+b.bytes
 	b.records, b.bytes, b.behind = 0, 0, behind{}
 	return tasks, late
+}
+
+// look returns how full the inbox is, with what the shard has taken and is not through
+// with.
+func (b *inbox) look() Queue {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Queue{Items: b.records + b.held, Bytes: b.bytes + b.heldBytes, MaxItems: b.limit, MaxBytes: b.limitMem}
 }
 
 // close refuses everything from now on and returns what was queued.

@@ -17,6 +17,7 @@ type place struct {
 // send is one message of a job, with its encodings as they are needed.
 type send struct {
 	push   *message.Push
+	at     int64 // when it came, see [Gateway.nanos]; 0: it was held or fetched from the log
 	places []place
 	filter *filter
 	forms  []form
@@ -57,12 +58,13 @@ func (q *jobQueue) pending() bool { return len(q.jobs) > 0 }
 // maxMerged bounds the messages that go along with one job.
 const maxMerged = 64
 
-// fanOut queues a message for the members of its rooms.
-func (sh *shard) fanOut(p *message.Push, places []place) {
+// fanOut queues a message for the members of its rooms. at is when it came, 0 for one
+// that is late for reasons of its own.
+func (sh *shard) fanOut(p *message.Push, places []place, at int64) {
 	if len(places) == 0 {
 		return
 	}
-	sh.jobs.add(send{push: p, places: places, filter: newFilter(p)})
+	sh.jobs.add(send{push: p, at: at, places: places, filter: newFilter(p)})
 }
 
 func (q *jobQueue) add(s send) {
@@ -104,6 +106,9 @@ func (q *jobQueue) run(sh *shard) {
 			s := &j.sends[i]
 			q.items--
 			q.bytes -= s.push.Size()
+			if s.at != 0 {
+				sh.written = append(sh.written, written{arrived: s.at})
+			}
 			if s.ask != nil {
 				sh.asked(s.ask)
 			}

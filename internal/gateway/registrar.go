@@ -48,10 +48,13 @@ type registrar struct {
 const maxOps = 65_536
 
 // behind tells whether too many ops wait.
-func (r *registrar) behind() bool {
+func (r *registrar) behind() bool { return r.waiting() >= maxOps }
+
+// waiting returns how many ops wait.
+func (r *registrar) waiting() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.ops) >= maxOps
+	return len(r.ops)
 }
 
 func newRegistrar(node string, r Registry, l Log, logger *slog.Logger) *registrar {

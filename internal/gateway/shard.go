@@ -30,6 +30,7 @@ type shard struct {
 
 	dirty   []*conn // have output that has not been offered to their transport
 	jobs    jobQueue
+	written []written // pushes whose last socket is flushed next
 	scratch []byte
 	bufs    [][]byte
 
@@ -89,6 +90,7 @@ func (sh *shard) run() {
 		sh.runInbox()
 		sh.jobs.run(sh)
 		sh.flushDirty()
+		sh.tellWritten()
 		sh.wheel.Advance(sh.now, sh.fire)
 		sh.sweep()
 		sh.flushDirty()
@@ -146,7 +148,7 @@ func (sh *shard) runInbox() {
 	for i := range tasks {
 		t := &tasks[i]
 		if t.record != nil {
-			sh.deliver(t.record)
+			sh.deliver(t.record, t.at)
 		} else {
 			t.run()
 		}

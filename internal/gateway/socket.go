@@ -144,7 +144,7 @@ func (s *socket) probeFrame(op wsframe.Opcode, payload []byte) error {
 			c.poll <- httpAnswer{ok: true, body: noopPayload(c.session.Version())}
 			c.poll = nil
 		}
-		c.upgraded()
+		c.upgraded(&sh.g.Stats)
 		sh.settle(c)
 		return nil
 	default:

@@ -1,0 +1,73 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"holdfast/internal/message"
+	pb "holdfast/proto/holdfast/v1/holdfastpb"
+)
+
+// TestEachStageIsObservedOnce takes an event to a backend whose reply is a push.
+func TestEachStageIsObservedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var mu sync.Mutex
+		stages, calls := map[Stage][]time.Duration{}, 0
+		s := w.startWith(Config{
+			Rules: toApp(AckBackend),
+			Observe: Observer{
+				Stage: func(st Stage, took time.Duration) {
+					mu.Lock()
+					defer mu.Unlock()
+					stages[st] = append(stages[st], took)
+				},
+				Backend: func(name string, took time.Duration, code string) {
+					mu.Lock()
+					defer mu.Unlock()
+					calls++
+					if name != "app" || took != time.Second || code != "" {
+						t.Errorf("call of %q took %v, %q", name, took, code)
+					}
+				},
+			},
+		}, func(context.Context, *pb.Event) (*pb.EventReply, *failure) {
+			time.Sleep(time.Second) // the fake clock's
+			return &pb.EventReply{Pushes: []*pb.PushRequest{{Targets: room("doc"), Event: "x"}}}, nil
+		})
+		ann := w.add("n1", "ann", "", "doc")
+		w.emit(ann, "say", "[]", 1)
+		synctest.Wait()
+		if st := s.Stats(); st.Backends["app"].Waiting != 1 || st.Backends["app"].Low != 0 || st.Backends["app"].MaxItems == 0 {
+			t.Errorf("during the call: %+v", st.Backends["app"])
+		}
+		time.Sleep(2 * time.Second)
+		w.disconnect(ann, "transport close")
+		synctest.Wait()
+
+		mu.Lock()
+		defer mu.Unlock()
+		if calls != 1 {
+			t.Errorf("%d calls", calls)
+		}
+		// Enqueued is the bus's to fill in; the fake one leaves it empty.
+		for st, want := range map[Stage]int{Dequeued: 0, Routed: 2, Appended: 1, Pushed: 1} {
+			if got := len(stages[st]); got != want {
+				t.Errorf("%v: %d observations, want %d", st, got, want)
+			}
+		}
+		st := s.Stats()
+		if st.IntakeBytes != 0 || st.IntakeMax == 0 {
+			t.Errorf("the intake holds %d of %d bytes", st.IntakeBytes, st.IntakeMax)
+		}
+		for _, r := range st.Rules { // the last is for what no other matched
+			want := map[message.EventType]uint64{message.EventMessage: 1, message.EventDisconnect: 1}[r.Type]
+			if r.Matched != want {
+				t.Errorf("rules %+v", st.Rules)
+			}
+		}
+	})
+}

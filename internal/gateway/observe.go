@@ -1,0 +1,144 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+
+	"holdfast/internal/message"
+	"holdfast/internal/session"
+)
+
+// Stage is a part of a message's way through a node.
+type Stage uint8
+
+// The stages. Clocks of several machines meet in Arrived, so it may be below zero.
+const (
+	Enqueued Stage = iota // of an event: from the socket until the bus has taken it
+	Arrived               // of a push: from ws-api's sending until it is in the node's hands
+	Written               // of a push: from there until a shard has written it to its last socket
+)
+
+func (s Stage) String() string {
+	switch s {
+	case Enqueued:
+		return "enqueued"
+	case Arrived:
+		return "arrived"
+	case Written:
+		return "written"
+	}
+	return "unknown"
+}
+
+// Observer gets measurements as they happen, for histograms. Its funcs may be nil;
+// they are called from shards, so they must not wait.
+//
+// A push is observed once for the node and once for each shard that has receivers,
+// never for a single socket: a room of a hundred thousand costs as much as one of two.
+type Observer struct {
+	Stage func(stage Stage, took time.Duration)
+}
+
+func (o *Observer) stage(s Stage, took time.Duration) {
+	if o.Stage != nil {
+		o.Stage(s, took)
+	}
+}
+
+// written is a push that a shard has brought to all of its sockets' sessions, and
+// that counts as written when these have been flushed.
+type written struct {
+	arrived int64 // in nanoseconds of the node's own scale
+}
+
+// nanos is the time of the node's own scale in nanoseconds.
+func (g *Gateway) nanos() int64 { return int64(time.Since(g.start)) }
+
+// arrived notes that a push has reached the node and returns when.
+func (g *Gateway) arrived(d *message.Delivery) int64 {
+	now := time.Now()
+	if !d.Pushed.IsZero() {
+		g.cfg.Observe.stage(Arrived, now.Sub(d.Pushed))
+	}
+	return int64(now.Sub(g.start))
+}
+
+// tellWritten observes the pushes whose fan-out has ended and whose output has been
+// offered to the sockets.
+func (sh *shard) tellWritten() {
+	if len(sh.written) == 0 {
+		return
+	}
+	now := sh.g.nanos()
+	for i := range sh.written {
+		sh.g.cfg.Observe.stage(Written, time.Duration(now-sh.written[i].arrived))
+	}
+	clear(sh.written)
+	sh.written = sh.written[:0]
+}
+
+// Queue is how full one of the node's queues is. A bound of 0 is none.
+type Queue struct {
+	Items, Bytes       int
+	MaxItems, MaxBytes int
+}
+
+// Queues is a look at what waits on a node.
+type Queues struct {
+	Inboxes   []Queue // of each shard: records on their way to sockets
+	Backlogs  []Queue // of each shard: events that the bus had no room for
+	Registrar Queue   // writes to the registry; not counted in bytes
+}
+
+// Queues returns what waits now. It holds each inbox up for no longer than a look
+// takes.
+func (g *Gateway) Queues() Queues {
+	q := Queues{Inboxes: make([]Queue, len(g.shards)), Backlogs: make([]Queue, len(g.shards))}
+	for i, sh := range g.shards {
+		q.Inboxes[i] = sh.inbox.look()
+		q.Backlogs[i] = Queue{
+			Items: int(sh.backlog.items.Load()), Bytes: int(sh.backlog.size.Load()),
+			MaxItems: g.cfg.InboxRecords, MaxBytes: g.cfg.InboxBytes,
+		}
+	}
+	q.Registrar = Queue{Items: g.registrar.waiting(), MaxItems: maxOps}
+	return q
+}
+
+// What clients speak, and what may carry them.
+var (
+	protocols  = [...]string{"socket.io/4", "socket.io/5", "engine.io/3", "engine.io/4"}
+	transports = [...]string{session.Polling: session.Polling.String(), session.WebSocket: session.WebSocket.String()}
+)
+
+// kinds counts clients by protocol and transport.
+type kinds [len(protocols)][len(transports)]atomic.Int64
+
+// Kind is how many clients speak a protocol on a transport.
+type Kind struct {
+	Protocol, Transport string
+	Clients             int64
+}
+
+// Kinds returns the clients by kind, those without any included.
+func (s *Stats) Kinds() []Kind {
+	out := make([]Kind, 0, len(protocols)*len(transports))
+	for p, protocol := range protocols {
+		for t, transport := range transports {
+			out = append(out, Kind{protocol, transport, s.kinds[p][t].Load()})
+		}
+	}
+	return out
+}
+
+// count notes that n clients of this kind have come, or gone where n is negative.
+func (s *Stats) count(c *message.Client, n int64) {
+	s.Clients.Add(n)
+	for p := range protocols {
+		for t := range transports {
+			if c.Protocol == protocols[p] && c.Transport == transports[t] {
+				s.kinds[p][t].Add(n)
+			}
+		}
+	}
+}
