@@ -132,7 +132,7 @@ func (g *Gateway) forClient(id string, do func(*shard, *client)) {
 
 // members returns the accepted clients behind a key, in a slice of the caller's.
 func (sh *shard) members(key message.Key) []*client {
-	room := sh.hub.Room(key)
+	room := sh.room(key)
 	if room == nil {
 		return nil
 	}
@@ -217,7 +217,7 @@ type ackCall struct {
 func (sh *shard) deliverAsking(d *message.Down, node *nodeCall, at int64) {
 	var places []place
 	for i := range d.Push.Stamps {
-		if room := sh.hub.Room(d.Push.Stamps[i].Key); room != nil {
+		if room := sh.room(d.Push.Stamps[i].Key); room != nil {
 			places = append(places, place{room: room})
 		}
 	}

@@ -352,7 +352,10 @@ func (sh *shard) admit(cl *client, rooms []string) {
 	info := cl.info
 	info.Node = sh.g.cfg.Node
 	cl.rooms = rooms
-	keys := []message.Key{message.ClientKey(info.Namespace, info.ID), message.AllKey(info.Namespace)}
+	keys := []message.Key{message.AllKey(info.Namespace)}
+	if sh.g.cfg.Recovery {
+		keys = append(keys, message.ClientKey(info.Namespace, info.ID)) // its position is saved with the others; else see room
+	}
 	if info.UID != "" {
 		keys = append(keys, message.UserKey(info.Namespace, info.UID))
 	}

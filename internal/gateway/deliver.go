@@ -80,7 +80,7 @@ func (sh *shard) deliver(d *message.Delivery, at int64) {
 	var places []place
 	for i := range d.Stamps {
 		stamp := &d.Stamps[i]
-		room := sh.hub.Room(stamp.Key)
+		room := sh.room(stamp.Key)
 		if room == nil {
 			continue
 		}
@@ -92,6 +92,30 @@ func (sh *shard) deliver(d *message.Delivery, at int64) {
 	for _, p := range places {
 		sh.drainEarly(p.room)
 	}
+}
+
+// room returns what is behind a key on this shard, nil when nobody is. A client's own
+// key gets its room here when the first record for it comes, for most clients are never
+// addressed alone. Its position is zero then: whatever the log of a client's ID has came
+// after the client.
+func (sh *shard) room(key message.Key) *hub.Room[*client] {
+	room := sh.hub.Room(key)
+	if room != nil || key.Kind() != message.KindClient {
+		return room
+	}
+	cl := sh.clients[key.Name()]
+	if cl == nil || cl.info.Namespace != key.Namespace() {
+		return nil
+	}
+	return sh.ownRoom(cl)
+}
+
+func (sh *shard) ownRoom(cl *client) *hub.Room[*client] {
+	room, first := sh.hub.Join(cl, message.ClientKey(cl.info.Namespace, cl.info.ID))
+	if first {
+		room.Log.Live = true
+	}
+	return room
 }
 
 // inOrder tells whether a record is the room's next one, and takes note of it.
@@ -196,21 +220,26 @@ func (sh *shard) repairIn(room *hub.Room[*client], known uint64, delay int64) {
 // repairAll has the rooms fetched whose records a full inbox has refused.
 func (sh *shard) repairAll(late behind) {
 	for key := range late.keys {
-		if room := sh.hub.Room(key); room != nil {
+		if room := sh.room(key); room != nil {
 			sh.active[room] = sh.now
-			sh.repairSoon(room, 0)
+			if room.Log.Seq != 0 { // else the heads know where it begins
+				sh.repairSoon(room, 0)
+			}
 		}
 	}
+	sh.headsAt = sh.now
 	if !late.all {
 		return
 	}
 	// Which of them are behind is for the heads to say.
 	for _, cl := range sh.clients {
+		if !sh.g.cfg.Recovery {
+			sh.ownRoom(cl)
+		}
 		for i := range cl.seats {
 			sh.active[cl.seats[i].Room] = sh.now
 		}
 	}
-	sh.headsAt = sh.now
 }
 
 // runRepairs fetches for the rooms whose time has come. It leaves the logs alone
@@ -227,7 +256,7 @@ func (sh *shard) runRepairs() {
 		case r.known != 0 && r.room.Log.Seq >= r.known:
 			r.room.Log.Repairing = false
 		default:
-			sh.fetch(r.room)
+			sh.fetch(r.room, r.known)
 		}
 	}
 	clear(sh.repairs[len(waiting):])
@@ -236,8 +265,9 @@ func (sh *shard) runRepairs() {
 	}
 }
 
-// fetch reads what is missing from the log, off the shard.
-func (sh *shard) fetch(room *hub.Room[*client]) {
+// fetch reads what is missing from the log, off the shard. known is a head that the
+// log is known to have had, or 0.
+func (sh *shard) fetch(room *hub.Room[*client], known uint64) {
 	after, held := room.Log.Position, uint64(0)
 	for _, d := range sh.early[room] {
 		held = max(held, d.Stamps[0].Seq)
@@ -260,7 +290,7 @@ func (sh *shard) fetch(room *hub.Room[*client]) {
 				sh.repairIn(room, 0, repairAgain)
 				return
 			}
-			sh.repaired(room, after.Epoch, held, records, complete)
+			sh.repaired(room, after, held, known, records, complete)
 		})
 	})
 }
@@ -269,21 +299,29 @@ func (sh *shard) fetch(room *hub.Room[*client]) {
 // the fetch began: what is missing below it was appended before, so what the log
 // does not have now it has lost. Of records that came since, the predecessor may
 // have been appended after the log was read.
-func (sh *shard) repaired(room *hub.Room[*client], epoch, held uint64, records []message.Logged, complete bool) {
+// known is a head that was seen before the fetch: the room gets there too, for that
+// of an empty log is no message but the store's clock.
+func (sh *shard) repaired(
+	room *hub.Room[*client], after message.Position, held, known uint64, records []message.Logged, complete bool,
+) {
 	sh.active[room] = sh.now
-	if !complete {
+	if !complete && after.Seq != 0 {
 		sh.g.cfg.Logger.Warn("messages are lost: the log no longer has them", "key", room.Key)
 	}
 	for _, r := range records {
-		if r.Seq > room.Log.Seq && room.Log.Epoch == epoch {
+		if r.Seq > room.Log.Seq && room.Log.Epoch == after.Epoch {
 			room.Log.Seq = r.Seq
 			sh.fanOut(r.Push, []place{{room: room, seq: r.Seq}}, 0)
 		}
 	}
 	sh.drainEarly(room)
 	if len(records) == repairPage {
-		sh.repairIn(room, 0, 0)
+		sh.repairIn(room, known, 0)
 		return
+	}
+	if room.Log.Epoch == after.Epoch && known > room.Log.Seq {
+		room.Log.Seq = known
+		sh.drainEarly(room)
 	}
 	for left := sh.early[room]; len(left) > 0 && left[0].Stamps[0].Seq <= held; left = sh.early[room] {
 		room.Log.Seq = left[0].Stamps[0].Prev

@@ -163,7 +163,7 @@ func TestRepairIsNotAheadOfItself(t *testing.T) {
 				{Seq: 11, Prev: 10, Push: &message.Push{}},
 				{Seq: 13, Prev: 12, Push: &message.Push{}},
 			}
-			sh.repaired(r, 0, tt.held, logged, true)
+			sh.repaired(r, message.Position{Seq: 10}, tt.held, 0, logged, true)
 			if r.Log.Position != tt.want || len(sh.repairs) != tt.wait {
 				t.Errorf("at %+v with %d repairs to come, want %+v and %d", r.Log.Position, len(sh.repairs), tt.want, tt.wait)
 			}
@@ -262,13 +262,38 @@ func TestManyRoomsBehind(t *testing.T) {
 		t.Errorf("all: %v, %d keys", late.all, len(late.keys))
 	}
 	sh := bareShard(t)
-	cl := &client{info: &message.Client{}}
+	cl := &client{info: &message.Client{ID: "x", Namespace: "/"}}
 	sh.hub.Join(cl, room)
 	sh.clients["x"] = cl
 	sh.repairAll(behind{all: true})
-	if len(sh.active) != 1 {
-		t.Errorf("%d rooms are looked at", len(sh.active))
+	if own := sh.hub.Room(message.ClientKey("/", "x")); len(sh.active) != 2 || own == nil {
+		t.Errorf("%d rooms are looked at, the client's own: %v", len(sh.active), own != nil)
 	}
+}
+
+// TestOwnKey loses the first records to a client alone, of which a node without
+// recovery knows nothing before there is one.
+func TestOwnKey(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, nil)
+		c, id := w.join("")
+		own := message.ClientKey("/", id.SID)
+		w.append("e", 0, own)
+		w.push("e", 1, own)
+		event(t, c, `["e",0]`)
+		event(t, c, `["e",1]`)
+
+		c, id = w.join("")
+		own = message.ClientKey("/", id.SID)
+		w.append("e", 2, own)
+		for _, sh := range w.gw.shards {
+			sh.inbox.post(func() { sh.repairAll(behind{keys: map[message.Key]struct{}{own: {}}}) })
+		}
+		event(t, c, `["e",2]`)
+		if got := w.call(&message.Down{Join: &message.Membership{To: own, Rooms: []string{"x"}}}); got[len(got)-1].Clients != 1 {
+			t.Errorf("a call to a client alone is answered %+v", got)
+		}
+	})
 }
 
 // TestHeldRecordsCount has a shard's jobs count against its inbox.
