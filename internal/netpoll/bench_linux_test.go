@@ -60,10 +60,19 @@ func BenchmarkWritev(b *testing.B) {
 
 // One message to and from each of many connections: the shard's bare cost.
 func BenchmarkEchoTurn(b *testing.B) {
-	for _, kind := range kinds() {
-		b.Run(kind.String(), func(b *testing.B) {
+	for _, shape := range []struct {
+		kind Kind
+		name string
+		pair func(testing.TB) (net.Conn, net.Conn)
+	}{
+		{Epoll, "epoll", tcpPair},
+		{Goroutines, "goroutines", tcpPair},
+		{Epoll, "epoll, TLS", turnsPair},
+		{Epoll, "epoll, TLS by goroutines", tlsPair},
+	} {
+		b.Run(shape.name, func(b *testing.B) {
 			const conns = 64
-			bn := newBench(b, kind, Options{}, tcpPair)
+			bn := newBench(b, shape.kind, Options{}, shape.pair)
 			heard := 0
 			peers := make([]io.ReadWriter, conns)
 			for i := range peers {

@@ -34,7 +34,8 @@ type epollEngine struct {
 
 	// Owned by the shard.
 	table       slotTable
-	pump        *pump // for what is not a plain socket
+	pump        *pump // for what is neither a plain socket nor TLS on one
+	tls         tlsShare
 	events      []unix.EpollEvent
 	found       int   // by look
 	lookErr     error // by look
@@ -130,19 +131,31 @@ func (e *epollEngine) Wake() {
 	}
 }
 
-func (e *epollEngine) Len() int { return e.table.len + e.pump.len() }
+func (e *epollEngine) Len() int { return e.table.len - e.tls.lingerers + e.pump.len() }
 
 func (e *epollEngine) Add(nc net.Conn, h Handler) (Conn, error) {
 	if e.closed {
 		return nil, fmt.Errorf("netpoll: add a connection: %w", net.ErrClosed)
 	}
-	if !plainStream(nc) {
-		c, err := e.pump.add(nc, h)
+	if plainStream(nc) {
+		c, err := e.addStream(nc, h)
 		if err != nil {
 			return nil, err
 		}
 		return c, nil
 	}
+	if t, s := tlsOnSocket(nc); t != nil {
+		return e.addTLS(t, s, h)
+	}
+	c, err := e.pump.add(nc, h)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// addStream takes the descriptor of a plain socket over.
+func (e *epollEngine) addStream(nc net.Conn, h Handler) (*epollConn, error) {
 	fd, err := duplicate(nc)
 	if err != nil {
 		return nil, fmt.Errorf("netpoll: take over a connection: %w", err)
@@ -182,7 +195,7 @@ func (e *epollEngine) Poll(d time.Duration) error {
 	if e.closed {
 		return net.ErrClosed
 	}
-	if e.woken.Swap(false) || len(e.failed) > 0 || e.pump.pending() {
+	if e.woken.Swap(false) || len(e.failed) > 0 || len(e.tls.again) > 0 || e.pump.pending() {
 		d = 0
 	}
 	if err := e.wait(d); err != nil {
@@ -195,6 +208,7 @@ func (e *epollEngine) Poll(d time.Duration) error {
 		e.dispatch(ev)
 	}
 	e.reportFailed()
+	e.turnTLS()
 	e.pump.dispatch()
 	return nil
 }
@@ -293,6 +307,7 @@ func (e *epollEngine) Close() error {
 	for c := range e.table.all() {
 		c.Close()
 	}
+	e.tls.close()
 	e.pump.close()
 	return errors.Join(e.bell.Close(), e.file.Close())
 }

@@ -36,7 +36,7 @@ type transport struct {
 }
 
 func transports() []transport {
-	return []transport{{"tcp", tcpPair}, {"unix", unixPair}, {"pipe", pipePair}, {"tls", tlsPair}}
+	return []transport{{"tcp", tcpPair}, {"unix", unixPair}, {"pipe", pipePair}, {"tls", tlsPair}, {"tls in turns", turnsPair}}
 }
 
 // each runs a test for every engine on every transport that only keeps; nil keeps all.
@@ -240,7 +240,22 @@ func unixPair(t testing.TB) (server, peer net.Conn) {
 
 func pipePair(testing.TB) (server, peer net.Conn) { return net.Pipe() }
 
+// tlsPair is TLS that only goroutines can serve.
 func tlsPair(t testing.TB) (server, peer net.Conn) {
+	t.Helper()
+	s, p := tcpPair(t)
+	return shake(t, s, p, &tls.Config{})
+}
+
+// turnsPair is TLS that the epoll engine serves without a goroutine.
+func turnsPair(t testing.TB) (server, peer net.Conn) {
+	t.Helper()
+	s, p := tcpPair(t)
+	return shake(t, NewSocket(s), p, &tls.Config{})
+}
+
+// shake runs the handshake between s and p; the client uses conf.
+func shake(t testing.TB, s, p net.Conn, conf *tls.Config) (server, peer *tls.Conn) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -252,8 +267,8 @@ func tlsPair(t testing.TB) (server, peer net.Conn) {
 		t.Fatal(err)
 	}
 	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	s, p := tcpPair(t)
-	client := tls.Client(p, &tls.Config{InsecureSkipVerify: true})
+	conf.InsecureSkipVerify = true
+	client := tls.Client(p, conf)
 	srv := tls.Server(s, &tls.Config{Certificates: []tls.Certificate{cert}})
 	shaken := make(chan error, 1)
 	go func() { shaken <- client.Handshake() }()

@@ -12,11 +12,12 @@
 //
 // There are two engines behind the same interface. The epoll engine (Linux)
 // takes a socket's descriptor out of net's hands and keeps 48 bytes for it; it
-// is level-triggered, so a handler that leaves bytes behind loses nothing. The
-// goroutine engine (everywhere) has one reader goroutine for each connection
-// and serves any net.Conn. What is not a plain TCP or Unix stream socket, a
-// *tls.Conn for instance, is served inside the epoll engine by the same pump of
-// goroutines (pump.go): the shard cannot tell the difference.
+// is level-triggered, so a handler that leaves bytes behind loses nothing. It
+// serves TLS in the same way, without a goroutine, where the *tls.Conn stands on
+// a [Socket] (tls_linux.go). The goroutine engine (everywhere) has one reader
+// goroutine for each connection and serves any net.Conn. What the epoll engine
+// cannot watch is served inside it by the same pump of goroutines (pump.go): the
+// shard cannot tell the difference.
 package netpoll
 
 import (
@@ -90,7 +91,8 @@ type Conn interface {
 	ResumeReading()
 
 	// Close ends the connection: no handler is called for it any more. Bytes that
-	// Writev took are left to the transport, which delivers them if it can; it is
+	// Writev took are left to the transport, which delivers them if it can; a TLS
+	// connection without a goroutine does so while the engine is polled. It is
 	// idempotent and may be called inside a handler.
 	Close()
 }
@@ -121,8 +123,9 @@ func (k Kind) String() string {
 
 // Options tunes an engine. The zero value is good.
 type Options struct {
-	// ReadBuffer is the size in bytes of the epoll engine's one read buffer, and
-	// so the most that one OnData brings. Default 64 KiB.
+	// ReadBuffer is the size in bytes of the epoll engine's one read buffer (with
+	// TLS there is a second one for what is decrypted), and so the most that one
+	// OnData brings. Default 64 KiB.
 	ReadBuffer int
 
 	// PumpReadBuffer is the size in bytes of the buffer that each connection
@@ -130,12 +133,13 @@ type Options struct {
 	PumpReadBuffer int
 
 	// PumpWriteBuffer bounds in bytes the output that a connection served by
-	// goroutines holds beyond what its socket took; Writev takes no more than
-	// this. The memory is held while output is pending only. Default 16 KiB.
+	// goroutines, or one with TLS, holds beyond what its socket took; Writev takes
+	// no more than this. The memory is held while output is pending only. Default
+	// 16 KiB.
 	PumpWriteBuffer int
 
-	// Linger is how long a connection served by goroutines may go on delivering
-	// that output after Close, as the kernel does for a socket. Default 5 s.
+	// Linger is how long such a connection may go on delivering that output after
+	// Close, as the kernel does for a socket. Default 5 s.
 	Linger time.Duration
 
 	// Events is the number of ready connections handled in one Poll. More cost

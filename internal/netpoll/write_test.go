@@ -80,7 +80,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 			t.Error("OnWritable although there is no room")
 		}
 		stuck.close()
-		waitForEnd(t, peer)
+		b.untilEnd(peer)
 	})
 }
 
