@@ -1,7 +1,8 @@
 -- Gives an identity a worker number: the one that it has, in a new generation, or
 -- the next free one.
 --
--- KEYS[1]  hash: identity → "<worker> <generation> <beat>"
+-- KEYS[1]  hash: identity → "<worker> <generation> <beat>", and after the first renewal
+--          " <load> <version> <address>"
 -- KEYS[2]  hash: worker → identity
 -- KEYS[3]  hash: generation (the last one given), next (number to try first), since
 --          (Redis' clock in µs when this registry was found empty)

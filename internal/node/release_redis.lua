@@ -11,7 +11,7 @@ local held = redis.call('HGET', KEYS[1], ARGV[1])
 if not held then
   return 0
 end
-local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)$')
+local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)')
 if worker ~= ARGV[2] or generation ~= ARGV[3] or (ARGV[4] ~= '' and beat ~= ARGV[4]) then
   return 0
 end

@@ -4,12 +4,13 @@
 -- ARGV[1]  identity
 -- ARGV[2]  worker
 -- ARGV[3]  generation
+-- ARGV[4]  what the holder tells of itself: "<load> <version> <address>"
 -- Returns 1 when the lease holds, 0 when somebody else has identity or number.
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held then
-  local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)$')
+  local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)')
   if worker == ARGV[2] and generation == ARGV[3] then
-    redis.call('HSET', KEYS[1], ARGV[1], worker .. ' ' .. generation .. ' ' .. string.format('%.0f', beat + 1))
+    redis.call('HSET', KEYS[1], ARGV[1], worker .. ' ' .. generation .. ' ' .. string.format('%.0f', beat + 1) .. ' ' .. ARGV[4])
     return 1
   end
   if worker ~= ARGV[2] or tonumber(generation) > tonumber(ARGV[3]) then
@@ -29,5 +30,5 @@ if tonumber(ARGV[3]) > last then
   redis.call('HSET', KEYS[3], 'generation', ARGV[3])
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' 0')
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' 0 ' .. ARGV[4])
 return 1

@@ -28,7 +28,7 @@ const (
 // RedisWorkers hands out worker numbers among all processes that share a Redis and a
 // prefix:
 //
-//	ws:{workers}:leases   hash: identity → "<worker> <generation> <beat>"
+//	ws:{workers}:leases   hash: identity → "<worker> <generation> <beat> <load> <version> <address>"
 //	ws:{workers}:numbers  hash: worker → identity
 //	ws:{workers}:state    hash: generation, next, since
 //
@@ -126,8 +126,8 @@ func (l Lease) args() []string {
 // Renew shows that the holder lives. It fails with [ErrFenced] when the number is
 // another's; any other error says nothing about that, and the holder goes on until
 // LeaseTime is over. A holder whose entry was lost gets it back.
-func (w *RedisWorkers) Renew(ctx context.Context, l Lease) error {
-	holds, err := w.renew.Exec(ctx, w.client, w.keys, l.args()).AsInt64()
+func (w *RedisWorkers) Renew(ctx context.Context, l Lease, about About) error {
+	holds, err := w.renew.Exec(ctx, w.client, w.keys, append(l.args(), about.text())).AsInt64()
 	if err != nil {
 		return fmt.Errorf("renew worker number %d: %w", l.Worker, err)
 	}
@@ -145,9 +145,39 @@ func (w *RedisWorkers) Release(ctx context.Context, l Lease) error {
 	return nil
 }
 
+// About is what a holder tells of itself with each renewal.
+type About struct {
+	Addr    string // where other nodes reach it, host:port; "" for nowhere
+	Version string // of the program
+	Load    int64  // sessions
+}
+
+func (a About) text() string {
+	version := strings.ReplaceAll(a.Version, " ", "_")
+	if version == "" {
+		version = "-"
+	}
+	return strconv.FormatInt(a.Load, 10) + " " + version + " " + a.Addr
+}
+
+// parseAbout reads what text wrote; the zero About when there is none, as before the
+// first renewal.
+func parseAbout(text string) About {
+	parts := strings.SplitN(text, " ", 3)
+	if len(parts) != 3 {
+		return About{}
+	}
+	load, err := strconv.ParseInt(parts[0], 10, 64)
+	if err != nil {
+		return About{}
+	}
+	return About{Addr: parts[2], Version: parts[1], Load: load}
+}
+
 // Sighting is a lease as an observer sees it.
 type Sighting struct {
 	Lease
+	About
 	Beat uint64 // grows with each renewal
 	Dead bool   // it stood still for DeadAfter
 }
@@ -187,8 +217,8 @@ func (w *RedisWorkers) observe(leases map[string]string, now time.Time) []Sighti
 }
 
 func parseLease(identity, text string) (Sighting, bool) {
-	parts := strings.Split(text, " ")
-	if len(parts) != 3 {
+	parts := strings.SplitN(text, " ", 4)
+	if len(parts) < 3 {
 		return Sighting{}, false
 	}
 	worker, err := strconv.ParseUint(parts[0], 10, workerBits)
@@ -197,7 +227,11 @@ func parseLease(identity, text string) (Sighting, bool) {
 	if errors.Join(err, err2, err3) != nil {
 		return Sighting{}, false
 	}
-	return Sighting{Lease: Lease{Identity: identity, Worker: uint16(worker), Generation: generation}, Beat: beat}, true
+	s := Sighting{Lease: Lease{Identity: identity, Worker: uint16(worker), Generation: generation}, Beat: beat}
+	if len(parts) == 4 {
+		s.About = parseAbout(parts[3])
+	}
+	return s, true
 }
 
 // Bury frees the number of a dead node. It is false when the node has shown a sign

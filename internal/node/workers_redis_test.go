@@ -55,6 +55,9 @@ func startRedis(t *testing.T) rueidis.Client {
 	return nil
 }
 
+// about is what the holders of these tests tell of themselves.
+var about = About{Addr: "[::1]:8002", Version: "v1 dirty", Load: 7}
+
 func TestRedisWorkers(t *testing.T) {
 	client := startRedis(t)
 	open := func(prefix string) *RedisWorkers {
@@ -72,7 +75,7 @@ func TestRedisWorkers(t *testing.T) {
 	}
 	renew := func(w *RedisWorkers, l Lease, want error) {
 		t.Helper()
-		if err := w.Renew(t.Context(), l); !errors.Is(err, want) {
+		if err := w.Renew(t.Context(), l, about); !errors.Is(err, want) {
 			t.Errorf("renew %+v: %v, want %v", l, err, want)
 		}
 	}
@@ -161,6 +164,8 @@ func TestRedisWorkers(t *testing.T) {
 		renew(w, a, nil)
 		if after := see(); after["a"].Beat != before["a"].Beat+1 || after["b"] != before["b"] || after["a"].Lease != a {
 			t.Errorf("got %+v after %+v", after, before)
+		} else if want := (About{Addr: "[::1]:8002", Version: "v1_dirty", Load: 7}); after["a"].About != want || after["b"].About != (About{}) {
+			t.Errorf("they tell of themselves %+v and %+v", after["a"].About, after["b"].About)
 		}
 		for _, c := range []struct {
 			s    Sighting
