@@ -21,6 +21,7 @@ type httpAnswer struct {
 	code   engineio.ErrorCode // when not ok
 	body   []byte
 	binary bool
+	absent bool // when not ok: this node has no such session, but another may
 }
 
 // ServeHTTP serves the endpoints, and the client bundle below the Socket.IO ones.
@@ -134,6 +135,8 @@ type request struct {
 	w http.ResponseWriter
 	r *http.Request
 	q query
+
+	forwarded bool // by another node: nobody else is asked
 }
 
 // check makes the checks that need no session, in the order in which stock servers

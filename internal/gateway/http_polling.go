@@ -59,7 +59,7 @@ func (h *request) poll() {
 	posted := sh.inbox.post(func() {
 		c := sh.find(h.q.sid)
 		if c == nil {
-			answer <- httpAnswer{code: engineio.UnknownSession}
+			answer <- httpAnswer{code: engineio.UnknownSession, absent: true}
 			return
 		}
 		switch c.session.Poll(sh.now, &sh.acts) {
@@ -80,6 +80,10 @@ func (h *request) poll() {
 	}
 	select {
 	case a := <-answer:
+		if a.absent {
+			h.forward()
+			return
+		}
 		h.send(a)
 	case <-sh.done:
 		h.fail(engineio.UnknownSession, "")

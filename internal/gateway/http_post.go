@@ -26,6 +26,10 @@ func (h *request) post() {
 		h.fail(engineio.UnknownSession, "")
 		return
 	}
+	if a.absent {
+		h.forward()
+		return
+	}
 	if !a.ok {
 		h.send(a)
 		return
@@ -106,14 +110,16 @@ func (h *request) oversizePost(sh *shard, head []byte, octets bool) {
 		}
 		return
 	}
-	h.w.Header().Set("Connection", "close")
+	if !h.forwarded { // else it is the link, which others use
+		h.w.Header().Set("Connection", "close")
+	}
 	h.w.WriteHeader(http.StatusRequestEntityTooLarge)
 }
 
 func (sh *shard) beginPost(h *request) httpAnswer {
 	c := sh.find(h.q.sid)
 	if c == nil {
-		return httpAnswer{code: engineio.UnknownSession}
+		return httpAnswer{code: engineio.UnknownSession, absent: true}
 	}
 	if h.r.Method != http.MethodPost {
 		return httpAnswer{status: http.StatusInternalServerError}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"holdfast/internal/message"
@@ -60,4 +61,18 @@ type IDs interface {
 	ClientID() (string, error)
 	Secret() (string, error)
 	MessageID() (string, error)
+}
+
+// Peers is the other nodes, reached over the link between them. What they ask of
+// this one comes in by [Gateway.PeerHandler].
+type Peers interface {
+	// Owner names the living node that made a session's ID, "" when there is none.
+	Owner(ctx context.Context, sid string) string
+	// Alive tells whether a node is among the living.
+	Alive(ctx context.Context, node string) bool
+	// Do has a node's PeerHandler serve r, of which path, query, header and body are
+	// used, and returns the answer whatever its status. It fails soon when the node
+	// cannot be reached, and in any case when r's context ends. The caller closes the
+	// answer's body; r's body is not closed.
+	Do(node string, r *http.Request) (*http.Response, error)
 }

@@ -52,22 +52,8 @@ func newWorld(t *testing.T, kind netpoll.Kind, change func(*Config)) *world {
 	t.Helper()
 	w := &world{
 		t: t, reg: &testnet.Registry{}, log: &testnet.Log{}, bus: testnet.NewBus(1<<16, 1), ids: &testnet.IDs{},
-		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
-	cfg := Config{
-		Node: "n1", Registry: w.reg, Log: w.log, Bus: w.bus, Auth: testnet.Auth{}, IDs: w.ids,
-		Shards: 2, Engine: kind,
-	}
-	if change != nil {
-		change(&cfg)
-	}
-	var err error
-	if w.gw, err = New(cfg); err != nil {
-		t.Fatal(err)
-	}
-	w.gw.Start()
-	w.srv = httptest.NewServer(w.gw)
-	w.base = w.srv.URL + "/socket.io/"
+	w.start("n1", kind, change)
 	t.Cleanup(func() {
 		w.reg.Gate.Open()
 		w.log.Gate.Open()
@@ -75,6 +61,26 @@ func newWorld(t *testing.T, kind netpoll.Kind, change func(*Config)) *world {
 		w.empty()
 	})
 	return w
+}
+
+// start runs the world's node.
+func (w *world) start(node string, kind netpoll.Kind, change func(*Config)) {
+	w.t.Helper()
+	w.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	cfg := Config{
+		Node: node, Registry: w.reg, Log: w.log, Bus: w.bus, Auth: testnet.Auth{}, IDs: w.ids,
+		Shards: 2, Engine: kind,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	var err error
+	if w.gw, err = New(cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	w.gw.Start()
+	w.srv = httptest.NewServer(w.gw)
+	w.base = w.srv.URL + "/socket.io/"
 }
 
 // close stops the node and everything around it.
@@ -182,10 +188,13 @@ func (w *world) push(event string, n int, targets ...message.Key) {
 }
 
 func (w *world) deliver(p *message.Push, stamps []message.Stamp) {
+	sent := make(map[string]bool)
 	for _, s := range stamps {
-		if len(w.reg.Nodes(s.Key)) > 0 {
-			_ = w.bus.Send("n1", &message.Down{Push: &message.Delivery{Push: p, Stamps: stamps}}) // the log knows
-			return
+		for _, node := range w.reg.Nodes(s.Key) {
+			if !sent[node] {
+				sent[node] = true
+				_ = w.bus.Send(node, &message.Down{Push: &message.Delivery{Push: p, Stamps: stamps}}) // the log knows
+			}
 		}
 	}
 }

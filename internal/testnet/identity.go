@@ -15,6 +15,8 @@ import (
 type IDs struct {
 	// Fail makes every identifier fail with it, while it is not nil.
 	Fail atomic.Pointer[error]
+	// Prefix begins every identifier of a node that is not the only one.
+	Prefix string
 
 	serial atomic.Uint64
 }
@@ -24,7 +26,7 @@ func (i *IDs) next(width int) (string, error) {
 		return "", *err
 	}
 	s := strconv.FormatUint(i.serial.Add(1), 10)
-	return strings.Repeat("0", width-len(s)) + s, nil
+	return i.Prefix + strings.Repeat("0", width-len(s)-len(i.Prefix)) + s, nil
 }
 
 // SessionID is an ID of a session.

@@ -36,6 +36,13 @@ func OpenPoller(h *http.Client, base string, header http.Header) (*Poller, error
 	return p, err
 }
 
+// Via is the same client with its next requests going to another node.
+func (p *Poller) Via(base string) *Poller {
+	other := *p
+	other.base = base
+	return &other
+}
+
 func (p *Poller) do(ctx context.Context, method string, body io.Reader, header http.Header) ([]engineio.Packet, error) {
 	q := url.Values{"EIO": {"4"}, "transport": {"polling"}}
 	if p.Open.SID != "" {
