@@ -102,7 +102,7 @@ func TestTwoGatewaysAndAnAPIOnRedis(t *testing.T) {
 		return file(t, fmt.Sprintf(`
 listen: 127.0.0.1:0
 api_listen: 127.0.0.1:0
-node: {identity: %s, secret: test}
+node: {listen: 127.0.0.1:0, identity: %s, secret: test}
 auth: {anonymous: true}
 store: {kind: redis, addrs: [%q]}
 bus: {kind: redis}

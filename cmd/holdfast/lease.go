@@ -18,6 +18,7 @@ type holder struct {
 	lease node.Lease
 	start time.Time
 	until atomic.Int64 // since start; 0: for ever
+	about func() node.About
 }
 
 var errLease = errors.New("the lease of the worker number could not be renewed")
@@ -35,18 +36,19 @@ func (h *holder) renewed(began time.Time) {
 }
 
 // acquire takes the worker number of this process's identity, and clears away what a
-// process of the same identity that died has left behind.
-func (s *stores) acquire(ctx context.Context, log *slog.Logger) (*holder, error) {
+// process of the same identity that died has left behind. The other nodes are told of
+// about with each renewal.
+func (s *stores) acquire(ctx context.Context, about func() node.About, log *slog.Logger) (*holder, error) {
 	lease, err := s.workers.Acquire(ctx, s.identity)
 	if err != nil {
 		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
 	}
-	h := &holder{lease: lease, start: time.Now()}
+	h := &holder{lease: lease, start: time.Now(), about: about}
 	if s.shared == nil {
 		return h, nil
 	}
 	// Its time counts from here: the acquisition may have waited longer than it lasts.
-	if err := s.shared.workers.Renew(ctx, lease); err != nil {
+	if err := s.shared.workers.Renew(ctx, lease, about()); err != nil {
 		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
 	}
 	h.renewed(h.start)
@@ -88,7 +90,7 @@ func (s *stores) keep(ctx context.Context, ready func(), h *holder, log *slog.Lo
 		}
 		began := time.Now()
 		renew, cancel := context.WithTimeout(ctx, node.LeaseTime)
-		err := s.shared.workers.Renew(renew, h.lease)
+		err := s.shared.workers.Renew(renew, h.lease, h.about())
 		cancel()
 		switch {
 		case err == nil:

@@ -39,6 +39,10 @@ func registerGateway(m boot.Metrics, g *gateway.Gateway) {
 	counter(m, "holdfast_slow_consumers_total", "Sessions closed because they did not take what was sent.", read(&s.SlowConsumers))
 	counter(m, "holdfast_malformed_total", "Sessions ended for what they sent.", read(&s.Malformed))
 	counter(m, "holdfast_paused_reads_total", "Times that sockets were not read because the bus was full.", read(&s.PausedReads))
+	counter(m, "holdfast_forwarded_out_total", "Requests of clients passed on to the node that has their session.", read(&s.ForwardedOut))
+	counter(m, "holdfast_forwarded_in_total", "Requests of clients served here that came to another node.", read(&s.ForwardedIn))
+	counter(m, "holdfast_link_out_bytes_total", "Bytes sent to other nodes.", read(&s.LinkBytesOut))
+	counter(m, "holdfast_link_in_bytes_total", "Bytes that came from other nodes.", read(&s.LinkBytesIn))
 }
 
 // registerAPI exports ws-api's counters.

@@ -123,14 +123,19 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		return nil, err
 	}
 	p.closers = append(p.closers, verifier.Close)
-	holder, err := p.stores.acquire(ctx, p.log)
+	link, err := p.openLink()
 	if err != nil {
 		return nil, err
 	}
-	node, err := newGateway(p.cfg, p.stores, holder, verifier, p.log)
+	holder, err := p.stores.acquire(ctx, link.about, p.log)
 	if err != nil {
 		return nil, err
 	}
+	node, err := newGateway(p.cfg, p.stores, holder, verifier, link.peers(), p.log)
+	if err != nil {
+		return nil, err
+	}
+	link.serve(p, node)
 	registerGateway(p.metrics, node)
 	listener, err := boot.ListenClients(p.cfg.Listen, "listen")
 	if err != nil {

@@ -69,9 +69,9 @@ type Config struct {
 
 // Node is this process among the gateways.
 type Node struct {
-	// Where the other gateways reach this one. Empty: nowhere, which suits a single gateway.
+	// Where the other gateways reach this one; opened where `store.kind` is shared by several. Where the default is taken, a free port is used. Empty: nowhere, which suits a single gateway.
 	Listen string `key:"listen" default:":8002" dev:"" is:"addr?"`
-	// The address that the others are told to use, when it is not that of `node.listen` (or, where that names no host, this host's name).
+	// The address that the others are told to use, when it is not that of `node.listen` (or, where that names no host, this host's first address that is not loopback).
 	Advertise string `key:"advertise" is:"addr?"`
 	// Who this is across restarts; the worker number goes with it. Empty: the host's name, which on Kubernetes is the pod's.
 	Identity string `key:"identity"`
