@@ -40,7 +40,7 @@ type Config struct {
 	IDs      IDs
 	Logger   *slog.Logger
 	Observe  Observer // nobody by default
-	Peers    Peers // nil: there are no other nodes
+	Peers    Peers    // nil: there are no other nodes
 
 	Endpoints []Endpoint // default: /socket.io/ with the namespace "/"
 	Session   session.Config
@@ -163,11 +163,12 @@ type Stats struct {
 	Malformed               atomic.Int64 // sessions that ended for what they sent
 	PausedReads             atomic.Int64 // times that a full upstream paused sockets
 
-	kinds kinds
 	// Of the link between nodes: clients' requests that were passed on to the owners of
 	// their sessions, or served here for others, and the bytes of bodies both ways.
 	ForwardedOut, ForwardedIn atomic.Int64
 	LinkBytesOut, LinkBytesIn atomic.Int64
+
+	kinds kinds
 }
 
 // New makes a gateway. It serves from Run on.
