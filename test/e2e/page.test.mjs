@@ -8,7 +8,7 @@ import { chromium } from 'playwright-core';
 import { faultsOf } from './harness/accessibility.mjs';
 import { Api } from './harness/api.mjs';
 import { startGateway } from './harness/gateway.mjs';
-import { holdfastOnly } from './harness/target.mjs';
+import { holdfastOnly, oneProcessOnly } from './harness/target.mjs';
 
 const bundle = join(dirname(fileURLToPath(import.meta.url)), 'node_modules/socket.io-client-4/dist');
 const limit = 10_000;
@@ -178,7 +178,7 @@ function sharedDocument(world, more = '') {
   });
 }
 
-describe('the page, by its own client', { ...holdfastOnly('it has no page') }, () => {
+describe('the page, by its own client', { ...holdfastOnly('it has no page'), ...oneProcessOnly('the page is of `holdfast dev`') }, () => {
   const world = useBrowser();
   sharedDocument(world);
 
@@ -255,15 +255,15 @@ describe('the page, by its own client', { ...holdfastOnly('it has no page') }, (
   });
 });
 
-describe('the page, by long-polling', { ...holdfastOnly('it has no page') }, () => {
+describe('the page, by long-polling', { ...holdfastOnly('it has no page'), ...oneProcessOnly('the page is of `holdfast dev`') }, () => {
   sharedDocument(useBrowser(), '&transport=polling');
 });
 
-describe('the page, by the stock client', { ...holdfastOnly('it has no page') }, () => {
+describe('the page, by the stock client', { ...holdfastOnly('it has no page'), ...oneProcessOnly('the page is of `holdfast dev`') }, () => {
   sharedDocument(useBrowser({ client_bundle: bundle }));
 });
 
-describe('the console', { ...holdfastOnly('it has no console') }, () => {
+describe('the console', { ...holdfastOnly('it has no console'), ...oneProcessOnly('its clients here are the pages of `holdfast dev`') }, () => {
   const world = useBrowser();
   const open = (hash, options) => world.open('console', { base: world.gateway.api, path: `/#${hash}`, ...options });
 

@@ -1,58 +1,43 @@
-// Starts and stops one server process: `holdfast dev`, or the reference server,
-// which takes the same config and prints its addresses in the same way.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+// Starts and stops one server: `holdfast dev`, a cluster of holdfast processes, or
+// the reference server, which takes the same config and prints its addresses in the
+// same way.
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { holdfastBinary, plainEnvironment } from './binary.mjs';
+import { holdfastBinary } from './binary.mjs';
+import { startCluster } from './cluster.mjs';
 import { writeConfig } from './config_file.mjs';
-import { onHoldfast } from './target.mjs';
-import { within } from './wait.mjs';
+import { startProcess } from './process.mjs';
+import { cluster, onHoldfast } from './target.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const startLimit = 20_000;
 
 /**
  * Starts a server on free ports.
  * @param {object|null} config null: no config file at all
- * @returns {Promise<{url: string, api: string, pid: number, output: () => string,
+ * @returns {Promise<{url: string, api: string, output: () => string,
  *   stop: (signal?: string) => Promise<{code: number|null, signal: string|null}>}>}
  */
-export async function startGateway(config) {
+export function startGateway(config) {
+  return cluster ? startCluster(config ?? {}) : startOne(config);
+}
+
+async function startOne(config) {
   const file = config ? writeConfig(config) : null;
   const flags = [...(file ? ['--config', file.path] : []), '--listen', '127.0.0.1:0', '--api', '127.0.0.1:0'];
   const [command, args] = onHoldfast
     ? [holdfastBinary(), ['dev', ...flags]]
     : [process.execPath, [join(here, 'reference_server.mjs'), ...flags]];
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: plainEnvironment });
-  let output = '';
-  const exited = once(child, 'exit').then(([code, signal]) => ({ code, signal }));
-  const onExit = () => child.kill('SIGKILL');
-  process.once('exit', onExit);
-
-  async function stop(signal = 'SIGKILL') {
-    child.kill(signal);
-    const gentle = await Promise.race([exited, new Promise((r) => setTimeout(r, 30_000, null).unref())]);
-    if (!gentle) child.kill('SIGKILL');
-    process.removeListener('exit', onExit);
-    file?.remove();
-    return gentle ?? { ...(await exited), signal: `SIGKILL, ${signal} did not end it` };
-  }
-
-  const addresses = new Promise((resolve, reject) => {
-    const look = (chunk) => {
-      output += chunk;
-      const found = printedAddresses(output);
-      if (found.length >= 2) resolve(found);
-    };
-    child.stdout.setEncoding('utf8').on('data', look);
-    child.stderr.setEncoding('utf8').on('data', look);
-    child.on('error', reject);
-    exited.then(({ code, signal }) => reject(new Error(`the server ended (code ${code}, signal ${signal}) and printed:\n${output}`)));
+  const server = await startProcess(command, args, (output) => {
+    const found = printedAddresses(output);
+    return found.length >= 2 && found;
   });
+  async function stop(signal) {
+    const ended = await server.stop(signal);
+    file?.remove();
+    return ended;
+  }
   try {
-    const { url, api } = await tellApart(await within(startLimit, addresses, () => `no addresses printed; output:\n${output}`));
-    return { url, api, pid: child.pid, output: () => output, stop };
+    return { ...(await tellApart(server.ready)), output: server.output, stop };
   } catch (error) {
     await stop();
     throw error;

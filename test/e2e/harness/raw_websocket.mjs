@@ -19,10 +19,9 @@ export class RawWebSocket {
     ws.on('message', (data, isBinary) => raw.packets.put(isBinary ? data : data.toString('utf8')));
     ws.on('error', () => {}); // the close that follows says it
     raw.closed = new Promise((resolve) => ws.once('close', (code, reason) => resolve({ code, reason: reason.toString() })));
-    await Promise.race([
-      eventOf(ws, 'open'),
-      raw.closed.then(() => Promise.reject(new Error('the WebSocket was refused'))),
-    ]);
+    const open = new Promise((resolve) => ws.once('open', resolve));
+    const refused = raw.closed.then(() => Promise.reject(new Error('the WebSocket was refused')));
+    await within(defaultLimit, Promise.race([open, refused]), 'the WebSocket did not open');
     return raw;
   }
 

@@ -1,6 +1,9 @@
 // What the suite runs against. `holdfast` is the real thing. `node` is the
 // reference: Socket.IO's own server behind a thin copy of ws-api. A case that
 // passes there and fails on holdfast shows a fault of holdfast, not of the case.
+//
+// HOLDFAST_E2E_CLUSTER=redis makes holdfast a cluster: three gateways and two ws-api
+// behind a balancer that sends each request to the next one.
 
 export const target = process.env.HOLDFAST_E2E_TARGET ?? 'holdfast';
 
@@ -10,7 +13,25 @@ if (!['holdfast', 'node'].includes(target)) {
 
 export const onHoldfast = target === 'holdfast';
 
+/** The bus of the cluster, '' when it is one process. */
+export const cluster = process.env.HOLDFAST_E2E_CLUSTER ?? '';
+
+if (!['', 'redis'].includes(cluster) || (cluster && !onHoldfast)) {
+  throw new Error(`HOLDFAST_E2E_CLUSTER is "${cluster}"; it must be "redis", with holdfast as the target`);
+}
+
+/**
+ * Whether the balancer brings all requests of a session to one gateway, as long as
+ * gateways do not pass on what is another one's.
+ */
+export const sticky = Boolean(process.env.HOLDFAST_E2E_STICKY);
+
 /** Options for a case that the reference server cannot answer; `why` says what it lacks. */
 export function holdfastOnly(why) {
   return onHoldfast ? {} : { skip: `the reference server cannot: ${why}` };
+}
+
+/** Options for a case about one process; `why` says what is different in a cluster. */
+export function oneProcessOnly(why) {
+  return cluster ? { skip: `not of a cluster: ${why}` } : {};
 }

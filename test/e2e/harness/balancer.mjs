@@ -1,0 +1,136 @@
+// A balancer as unkind as one may be: every request goes to the next server, also
+// the next request on a connection that a client keeps open.
+import { once } from 'node:events';
+import { Agent, createServer, request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { sticky } from './target.mjs';
+
+const sidOf = (request) => new URL(request.url, 'http://any').searchParams.get('sid');
+
+/** Headers of one connection alone; its two sides have their own. */
+const hopByHop = new Set(['connection', 'keep-alive']);
+
+export class Balancer {
+  #next = 0;
+  #down = new Set();
+  #sockets = new Set();
+  #owners = new Map(); // sid → server, with sticky sessions
+  #agent = new Agent(); // a connection for each request: none can turn out to be dead when it is used again
+
+  /** @param {string[]} urls of the servers; watched by their /readyz */
+  static async start(urls) {
+    const balancer = new Balancer();
+    balancer.servers = urls.map((url) => new URL(url));
+    // What is too long or no HTTP is for the server to refuse.
+    const options = { maxHeaderSize: 1 << 20, insecureHTTPParser: true, requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 60_000 };
+    balancer.server = createServer(options, (request, response) => balancer.#pass(request, response));
+    balancer.server.on('upgrade', (request, socket, head) => balancer.#tunnel(request, socket, head));
+    balancer.server.on('connection', (socket) => balancer.#keep(socket));
+    balancer.server.listen(0, '127.0.0.1');
+    await once(balancer.server, 'listening');
+    balancer.url = `http://127.0.0.1:${balancer.server.address().port}`;
+    balancer.watch = setInterval(() => balancer.#look(), 200);
+    balancer.watch.unref();
+    return balancer;
+  }
+
+  /** Adds a server, or one that has come back at another address. */
+  add(url) {
+    this.servers.push(new URL(url));
+  }
+
+  stop() {
+    clearInterval(this.watch);
+    this.server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #keep(socket) {
+    this.#sockets.add(socket);
+    socket.on('close', () => this.#sockets.delete(socket));
+    socket.on('error', () => {}); // its close follows
+  }
+
+  /** Asks each server whether it wants requests. */
+  async #look() {
+    for (const server of this.servers) {
+      const ready = await fetch(new URL('/readyz', server), { signal: AbortSignal.timeout(2000) }).then((r) => r.ok, () => false);
+      if (ready) this.#down.delete(server);
+      else this.#down.add(server);
+    }
+  }
+
+  /** The servers in the order in which to try them. */
+  #order(request) {
+    const owner = sticky && this.#owners.get(sidOf(request));
+    if (owner) return [owner];
+    const up = this.servers.filter((server) => !this.#down.has(server));
+    const list = up.length > 0 ? up : this.servers;
+    const first = this.#next++ % list.length;
+    return [...list.slice(first), ...list.slice(0, first)];
+  }
+
+  #pass(request, response, order = this.#order(request)) {
+    const [server, ...others] = order;
+    const headers = withoutHops(request.rawHeaders);
+    const out = httpRequest(
+      { host: server.hostname, port: server.port, method: request.method, path: request.url, headers, agent: this.#agent, insecureHTTPParser: true },
+      (answer) => {
+        response.writeHead(answer.statusCode, answer.statusMessage, withoutHops(answer.rawHeaders));
+        if (sticky) answer.once('data', (chunk) => this.#learn(request, chunk, server));
+        answer.pipe(response);
+        answer.on('error', () => response.destroy()); // cut off in the middle
+      },
+    );
+    out.on('error', (error) => {
+      if (error.code === 'ECONNREFUSED' && others.length > 0) {
+        this.#down.add(server);
+        request.unpipe(out);
+        this.#pass(request, response, others);
+      } else {
+        request.socket.destroy(); // the server may have begun with it, so the client is cut off as it would be there
+      }
+    });
+    response.on('close', () => response.writableFinished || out.destroy());
+    request.pipe(out);
+  }
+
+  /** Takes note of whose a session is that a handshake has made. */
+  #learn(request, text, server) {
+    const found = /"sid":"([^"]+)"|\\"sid\\":\\"([^"\\]+)/.exec(text);
+    if (found && !sidOf(request)) this.#owners.set(found[1] ?? found[2], server);
+  }
+
+  #tunnel(request, socket, head, order = this.#order(request)) {
+    const [server, ...others] = order;
+    const out = connect(Number(server.port), server.hostname);
+    out.on('error', (error) => {
+      if (error.code === 'ECONNREFUSED' && others.length > 0) {
+        this.#down.add(server);
+        this.#tunnel(request, socket, head, others);
+      } else {
+        socket.destroy();
+      }
+    });
+    out.on('connect', () => {
+      this.#keep(out);
+      const lines = [`${request.method} ${request.url} HTTP/1.1`];
+      for (let i = 0; i < request.rawHeaders.length; i += 2) lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`);
+      out.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+      out.write(head);
+      if (sticky) {
+        let seen = '';
+        out.on('data', (chunk) => seen.length < 2000 && this.#learn(request, (seen += chunk), server));
+      }
+      out.pipe(socket).pipe(out);
+      out.on('close', () => socket.destroy());
+      socket.on('close', () => out.destroy());
+    });
+  }
+}
+
+function withoutHops(raw) {
+  const out = [];
+  for (let i = 0; i < raw.length; i += 2) if (!hopByHop.has(raw[i].toLowerCase())) out.push(raw[i], raw[i + 1]);
+  return out;
+}
