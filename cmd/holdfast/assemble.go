@@ -101,7 +101,7 @@ func newVerifier(cfg *boot.Config, log *slog.Logger) (*auth.Verifier, error) {
 }
 
 // newGateway makes the node of this process, with the worker number that it has.
-func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers gateway.Peers, log *slog.Logger) (*gateway.Gateway, error) {
+func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers gateway.Peers, observe gateway.Observer, log *slog.Logger) (*gateway.Gateway, error) {
 	snowflake, err := node.New(h.lease.Worker, time.Now)
 	if err != nil {
 		return nil, fmt.Errorf("make the node's IDs: %w", err)
@@ -109,7 +109,7 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 	l := &cfg.Limits
 	g := gateway.Config{
 		Node: s.identity, Peers: peers, Registry: s.registry, Log: s.log, Bus: s.bus,
-		Auth: authenticator{v}, IDs: &ids{snowflake: snowflake, entropy: node.NewEntropy(nil), holder: h}, Logger: log,
+		Auth: authenticator{v}, IDs: &ids{snowflake: snowflake, entropy: node.NewEntropy(nil), holder: h}, Logger: log, Observe: observe,
 		Session: session.Config{
 			PingInterval: cfg.Heartbeat.Interval.Milliseconds(), PingTimeout: cfg.Heartbeat.Timeout.Milliseconds(),
 			ConnectTimeout: cfg.Timeouts.Connect.Milliseconds(),
@@ -173,13 +173,13 @@ func asksBackend(cfg *boot.Config) bool {
 	return false
 }
 
-func newAPI(cfg *boot.Config, s *stores, log *slog.Logger) (*api.Server, error) {
+func newAPI(cfg *boot.Config, s *stores, observe api.Observer, log *slog.Logger) (*api.Server, error) {
 	id, err := node.NewSecret(node.NewEntropy(nil))
 	if err != nil {
 		return nil, err
 	}
 	c := api.Config{
-		ID: "api-" + id, Registry: s.registry, Log: s.log, Bus: s.bus, Logger: log,
+		ID: "api-" + id, Registry: s.registry, Log: s.log, Bus: s.bus, Logger: log, Observe: observe,
 		Presence: api.PresenceConfig{
 			Enabled: cfg.Presence.Enabled, Event: cfg.Presence.Event,
 			Coalesce: cfg.Presence.Coalesce, FullUpTo: cfg.Presence.FullUpTo,

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"maps"
+	"slices"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/internal/api"
 	"holdfast/internal/boot"
+	"holdfast/internal/bus"
 	"holdfast/internal/gateway"
 	"holdfast/internal/registry"
 	"holdfast/internal/roomlog"
@@ -20,12 +24,11 @@ func counter(m boot.Metrics, name, help string, f func() float64) {
 	m.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, f))
 }
 
-// registerGateway exports a node's counters.
-func registerGateway(m boot.Metrics, g *gateway.Gateway) {
+// registerGateway exports a node's counters and queues.
+func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	s := &g.Stats
 	read := func(v *atomic.Int64) func() float64 { return func() float64 { return float64(v.Load()) } }
 	gauge(m, "holdfast_sessions", "Engine.IO sessions on this node.", read(&s.Sessions))
-	gauge(m, "holdfast_clients", "Socket.IO clients on this node.", read(&s.Clients))
 	counter(m, "holdfast_handshakes_total", "Sessions opened.", read(&s.Handshakes))
 	counter(m, "holdfast_refused_requests_total", "Requests of clients answered with an error.", read(&s.Refused))
 	counter(m, "holdfast_upgrades_total", "Sessions that moved from polling to WebSocket.", read(&s.Upgrades))
@@ -43,26 +46,109 @@ func registerGateway(m boot.Metrics, g *gateway.Gateway) {
 	counter(m, "holdfast_forwarded_in_total", "Requests of clients served here that came to another node.", read(&s.ForwardedIn))
 	counter(m, "holdfast_link_out_bytes_total", "Bytes sent to other nodes.", read(&s.LinkBytesOut))
 	counter(m, "holdfast_link_in_bytes_total", "Bytes that came from other nodes.", read(&s.LinkBytesIn))
+
+	kinds := newSnapshot(s.Kinds)
+	kinds.add(prometheus.GaugeValue, "holdfast_clients", "Socket.IO clients on this node.", []string{"protocol", "transport"},
+		func(all []gateway.Kind, emit func(float64, ...string)) {
+			for _, k := range all {
+				emit(float64(k.Clients), k.Protocol, k.Transport)
+			}
+		})
+	m.MustRegister(kinds)
+
+	q.from(func() []queue {
+		now := g.Queues()
+		all := []queue{{name: "registrar", items: now.Registrar.Items, maxItems: now.Registrar.MaxItems}}
+		for i, b := range now.Inboxes {
+			all = append(all, queue{"inbox", strconv.Itoa(i), b.Items, b.Bytes, b.MaxItems, b.MaxBytes})
+		}
+		for i, b := range now.Backlogs {
+			all = append(all, queue{"backlog", strconv.Itoa(i), b.Items, b.Bytes, b.MaxItems, b.MaxBytes})
+		}
+		return all
+	})
 }
 
-// registerAPI exports ws-api's counters.
-func registerAPI(m boot.Metrics, s *api.Server) {
-	count := func(name, help string, f func(api.Stats) uint64) {
-		counter(m, name, help, func() float64 { return float64(f(s.Stats())) })
+// registerAPI exports ws-api's counters and queues.
+func registerAPI(m boot.Metrics, q *queues, server *api.Server) {
+	s := newSnapshot(server.Stats)
+	s.counter("holdfast_pushes_total", "Pushes routed.", func(s api.Stats) uint64 { return s.Pushes })
+	s.counter("holdfast_pushes_again_total", "Pushes answered from memory, by their dedup_id.", func(s api.Stats) uint64 { return s.PushesAgain })
+	s.counter("holdfast_push_errors_total", "Valid pushes that could not be routed.", func(s api.Stats) uint64 { return s.PushErrors })
+	s.counter("holdfast_records_sent_total", "Records sent to nodes.", func(s api.Stats) uint64 { return s.Sent })
+	s.add(prometheus.CounterValue, "holdfast_records_unsent_total", "Records that a node did not get.", []string{"reason"},
+		func(s api.Stats, emit func(float64, ...string)) {
+			emit(float64(s.SendFull), "full")
+			emit(float64(s.SendGone), "gone")
+			emit(float64(s.SendFailed), "failed")
+		})
+	s.counter("holdfast_events_consumed_total", "Events consumed from the bus.", func(s api.Stats) uint64 { return s.Events })
+	s.counter("holdfast_events_dropped_total", "Events that a route drops.", func(s api.Stats) uint64 { return s.EventsDropped })
+	s.counter("holdfast_relayed_total", "Events relayed to rooms.", func(s api.Stats) uint64 { return s.Relayed })
+	s.counter("holdfast_relay_errors_total", "Events that could not be relayed.", func(s api.Stats) uint64 { return s.RelayErrors })
+	s.counter("holdfast_acks_total", "Acknowledgements sent to clients.", func(s api.Stats) uint64 { return s.Acks })
+	s.counter("holdfast_ack_errors_total", "Acknowledgements that told of an error.", func(s api.Stats) uint64 { return s.AckErrors })
+	s.counter("holdfast_unanswered_total", "Acknowledgements and verdicts that no node took.", func(s api.Stats) uint64 { return s.Unanswered })
+	s.counter("holdfast_connects_accepted_total", "CONNECTs that a backend let in.", func(s api.Stats) uint64 { return s.Accepted })
+	s.counter("holdfast_connects_rejected_total", "CONNECTs kept out by a backend or its failure.", func(s api.Stats) uint64 { return s.Rejected })
+	s.counter("holdfast_reply_errors_total", "Parts of backends' replies that could not be carried out.", func(s api.Stats) uint64 { return s.ReplyErrors })
+	s.gauge("holdfast_events_waiting", "Events consumed and not yet routed.", func(s api.Stats) float64 { return float64(s.EventsWaiting) })
+	s.gauge("holdfast_calls_waiting", "Calls of nodes that wait for answers.", func(s api.Stats) float64 { return float64(s.CallsWaiting) })
+	s.gauge("holdfast_groups", "Groups of subscribers.", func(s api.Stats) float64 { return float64(s.Groups) })
+	s.gauge("holdfast_consumers", "Streams of subscribers.", func(s api.Stats) float64 { return float64(s.Consumers) })
+	s.counter("holdfast_group_acks_total", "Events that subscribers have acknowledged.", func(s api.Stats) uint64 { return s.GroupAcks })
+	s.counter("holdfast_group_again_total", "Events given to subscribers once more.", func(s api.Stats) uint64 { return s.GroupAgain })
+	s.counter("holdfast_group_dropped_total", "Events that a group of subscribers had no room for.", func(s api.Stats) uint64 { return s.GroupDropped })
+	s.gauge("holdfast_presence_rooms", "Rooms with changes not yet announced.", func(s api.Stats) float64 { return float64(s.PresenceRooms) })
+	s.counter("holdfast_presence_sent_total", "Presence messages.", func(s api.Stats) uint64 { return s.PresenceSent })
+	s.counter("holdfast_presence_lost_total", "Changes of presence that there was no room for.", func(s api.Stats) uint64 { return s.PresenceLost })
+	s.counter("holdfast_presence_errors_total", "Presence messages that could not be sent.", func(s api.Stats) uint64 { return s.PresenceErrs })
+	s.add(prometheus.CounterValue, "holdfast_route_events_total", "Events for which a route was the first that matched.",
+		[]string{"route", "type", "event"}, routeEvents)
+	registerBackends(s)
+	m.MustRegister(s)
+
+	q.from(func() []queue { return apiQueues(server.Stats()) })
+}
+
+// routeEvents names routes as the configuration does: by number, and for people by
+// what they match.
+func routeEvents(s api.Stats, emit func(float64, ...string)) {
+	for i, r := range s.Rules {
+		if r.Type == 0 {
+			emit(float64(r.Matched), "none", "", "")
+			continue
+		}
+		emit(float64(r.Matched), strconv.Itoa(i), r.Type.String(), r.Event)
 	}
-	count("holdfast_pushes_total", "Pushes routed.", func(s api.Stats) uint64 { return s.Pushes })
-	count("holdfast_push_errors_total", "Valid pushes that could not be routed.", func(s api.Stats) uint64 { return s.PushErrors })
-	count("holdfast_records_sent_total", "Records sent to nodes.", func(s api.Stats) uint64 { return s.Sent })
-	count("holdfast_events_consumed_total", "Events consumed from the bus.", func(s api.Stats) uint64 { return s.Events })
-	count("holdfast_relayed_total", "Events relayed to rooms.", func(s api.Stats) uint64 { return s.Relayed })
-	count("holdfast_acks_total", "Acknowledgements sent to clients.", func(s api.Stats) uint64 { return s.Acks })
-	count("holdfast_ack_errors_total", "Acknowledgements that told of an error.", func(s api.Stats) uint64 { return s.AckErrors })
-	count("holdfast_connects_accepted_total", "CONNECTs that a backend let in.", func(s api.Stats) uint64 { return s.Accepted })
-	count("holdfast_connects_rejected_total", "CONNECTs kept out by a backend or its failure.", func(s api.Stats) uint64 { return s.Rejected })
-	count("holdfast_group_dropped_total", "Events that a group of subscribers had no room for.", func(s api.Stats) uint64 { return s.GroupDropped })
-	gauge(m, "holdfast_events_waiting", "Events consumed and not yet routed.", func() float64 { return float64(s.Stats().EventsWaiting) })
-	gauge(m, "holdfast_groups", "Groups of subscribers.", func() float64 { return float64(s.Stats().Groups) })
-	gauge(m, "holdfast_consumers", "Streams of subscribers.", func() float64 { return float64(s.Stats().Consumers) })
+}
+
+func registerBackends(s *snapshot[api.Stats]) {
+	add := func(kind prometheus.ValueType, name, help string, f func(api.BackendStats) float64) {
+		s.add(kind, name, help, []string{"backend"}, func(s api.Stats, emit func(float64, ...string)) {
+			for name, b := range s.Backends {
+				emit(f(b), name)
+			}
+		})
+	}
+	add(prometheus.GaugeValue, "holdfast_backend_in_flight", "Calls of a backend under way.", func(b api.BackendStats) float64 { return float64(b.InFlight) })
+	add(prometheus.GaugeValue, "holdfast_backend_limit", "How many calls a backend gets at once, as learnt from its answers.", func(b api.BackendStats) float64 { return float64(b.Limit) })
+	add(prometheus.CounterValue, "holdfast_backend_refused_total", "Events that found a backend's queue full.", func(b api.BackendStats) float64 { return float64(b.Refused) })
+	add(prometheus.CounterValue, "holdfast_backend_dropped_total", "DISCONNECTs that gave way in a backend's full queue.", func(b api.BackendStats) float64 { return float64(b.Dropped) })
+}
+
+func apiQueues(s api.Stats) []queue {
+	all := []queue{
+		{name: "intake", items: s.EventsWaiting, bytes: s.IntakeBytes, maxBytes: s.IntakeMax},
+		{name: "groups", items: s.GroupWaiting, bytes: s.GroupBytes},
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
+		b := s.Backends[name]
+		all = append(all,
+			queue{"backend", name, b.Waiting - b.Low, b.Bytes - b.LowBytes, b.MaxItems, b.MaxBytes},
+			queue{"backend_disconnects", name, b.Low, b.LowBytes, b.MaxItems, b.MaxBytes})
+	}
+	return all
 }
 
 // registerMemory exports what the memory stores hold.
@@ -71,4 +157,34 @@ func registerMemory(m boot.Metrics, reg *registry.Memory, log *roomlog.Memory) {
 	gauge(m, "holdfast_registry_saved", "Sessions that can be recovered.", func() float64 { return float64(reg.Stats().Saved) })
 	gauge(m, "holdfast_log_keys", "Logs of rooms, users and clients.", func() float64 { return float64(log.Stats().Keys) })
 	gauge(m, "holdfast_log_bytes", "Bytes in all logs.", func() float64 { return float64(log.Stats().Bytes) })
+}
+
+// registerBus exports what every bus counts.
+func registerBus(m boot.Metrics, q *queues, look func() bus.Stats) {
+	s := newSnapshot(look)
+	s.counter("holdfast_bus_published_total", "Events that the bus has taken from this node.", func(s bus.Stats) uint64 { return s.Published })
+	s.counter("holdfast_bus_refused_total", "Events that the bus had no room for.", func(s bus.Stats) uint64 { return s.UpFull })
+	s.counter("holdfast_bus_replies_total", "Answers to calls of ws-api.", func(s bus.Stats) uint64 { return s.Replied })
+	s.counter("holdfast_bus_replies_gone_total", "Answers to a ws-api that is not there any more.", func(s bus.Stats) uint64 { return s.ReplyGone })
+	m.MustRegister(s)
+	q.from(func() []queue {
+		s := look()
+		return []queue{{name: "upstream", items: s.UpItems, bytes: int(s.UpBytes), maxItems: s.MaxUpItems, maxBytes: int(s.MaxUpBytes)}}
+	})
+}
+
+// registerRedisBus exports what the bus on Redis counts besides.
+func registerRedisBus(m boot.Metrics, q *queues, look func() bus.RedisStats) {
+	registerBus(m, q, func() bus.Stats { return look().Stats })
+	s := newSnapshot(look)
+	s.gauge("holdfast_bus_in_flight", "Events taken from Redis and not settled.", func(s bus.RedisStats) float64 { return float64(s.InFlight) })
+	s.gauge("holdfast_bus_partitions", "Partitions of the events that this ws-api owns.", func(s bus.RedisStats) float64 { return float64(s.Partitions) })
+	s.counter("holdfast_bus_retries_total", "Acts on Redis that failed and were tried again.", func(s bus.RedisStats) uint64 { return s.Failures })
+	s.counter("holdfast_bus_replies_lost_total", "Answers to calls that Redis did not take.", func(s bus.RedisStats) uint64 { return s.ReplyLost })
+	s.counter("holdfast_bus_malformed_total", "Records that could not be read and were dropped.", func(s bus.RedisStats) uint64 { return s.Malformed })
+	m.MustRegister(s)
+	q.from(func() []queue {
+		s := look()
+		return []queue{{name: "replies", items: s.ReplyItems, bytes: int(s.ReplyBytes), maxItems: s.MaxReplyItems, maxBytes: int(s.MaxReplyBytes)}}
+	})
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +30,8 @@ type process struct {
 	stores   *stores
 	ready    *boot.Readiness
 	metrics  boot.Metrics
+	queues   *queues
+	meters   *meters
 	services []boot.Service
 	closers  []func()
 }
@@ -56,7 +60,10 @@ func (p *process) run(w *world) error {
 		}
 	}()
 	p.metrics = boot.NewMetrics(version(), p.kind)
-	p.stores.export(p.metrics)
+	p.queues, p.meters = newQueues(p.metrics), newMeters(p.metrics)
+	for _, export := range p.stores.export {
+		export(p.metrics, p.queues)
+	}
 	p.ready = boot.NewReadiness(string(p.kind))
 	p.services = append(p.services, boot.Service{Name: "stores", Run: p.stores.sweep})
 
@@ -102,11 +109,12 @@ func (p *process) addAPI() (backends, admin http.Handler, err error) {
 			http.Error(w, "this is a gateway; backends call a `holdfast api`", http.StatusNotFound)
 		}), nil, nil
 	}
-	server, err := newAPI(p.cfg, p.stores, p.log)
+	observe := p.meters.api(p.metrics, slices.Sorted(maps.Keys(p.cfg.Backends)))
+	server, err := newAPI(p.cfg, p.stores, observe, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
-	registerAPI(p.metrics, server)
+	registerAPI(p.metrics, p.queues, server)
 	p.services = append(p.services, boot.Service{Name: "ws-api", Run: func(ctx context.Context, ready func()) error {
 		ready()
 		return server.Run(ctx)
@@ -131,12 +139,12 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 	if err != nil {
 		return nil, err
 	}
-	node, err := newGateway(p.cfg, p.stores, holder, verifier, link.peers(), p.log)
+	node, err := newGateway(p.cfg, p.stores, holder, verifier, link.peers(), p.meters.gateway(), p.log)
 	if err != nil {
 		return nil, err
 	}
 	link.serve(p, node)
-	registerGateway(p.metrics, node)
+	registerGateway(p.metrics, p.queues, node)
 	listener, err := boot.ListenClients(p.cfg.Listen, "listen")
 	if err != nil {
 		return nil, err

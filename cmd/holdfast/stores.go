@@ -44,7 +44,7 @@ type stores struct {
 	neverWait     bool   // registry and log answer at once
 	durableAtOnce bool   // what the bus takes is as durable there as it gets
 	sweepers      []func()
-	export        func(boot.Metrics) // registers what the stores tell of themselves
+	export        []func(boot.Metrics, *queues) // registers what the stores tell of themselves
 	closers       []func(ctx context.Context) error
 }
 
@@ -57,7 +57,7 @@ type sharedStores struct {
 // openStores makes the stores. The caller closes them when everything that uses them
 // has ended.
 func openStores(ctx context.Context, cfg *boot.Config, log *slog.Logger) (*stores, error) {
-	s := &stores{identity: cfg.Node.Identity, export: func(boot.Metrics) {}}
+	s := &stores{identity: cfg.Node.Identity}
 	if s.identity == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -101,11 +101,17 @@ func (s *stores) openMemory(cfg *boot.Config) {
 		Window: logWindow(cfg), Version: reg.Version,
 	})
 	s.registry, s.log = reg, log
-	s.bus = bus.NewMemory(bus.Options{UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes)})
+	b := bus.NewMemory(bus.Options{UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes)})
+	s.bus = b
 	s.workers = node.NewMemoryWorkers()
 	s.neverWait, s.durableAtOnce = true, true
 	s.sweepers = append(s.sweepers, reg.Sweep, log.Sweep)
-	s.export = func(m boot.Metrics) { registerMemory(m, reg, log) }
+	if cfg.Store.Kind == "memory" {
+		s.export = append(s.export, func(m boot.Metrics, _ *queues) { registerMemory(m, reg, log) })
+	}
+	if cfg.Bus.Kind == "memory" {
+		s.export = append(s.export, func(m boot.Metrics, q *queues) { registerBus(m, q, b.Stats) })
+	}
 }
 
 // openRedis puts Redis behind what the configuration wants there.
@@ -125,6 +131,9 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 		client.Close()
 		return nil
 	})
+	meter := newRedisMeter()
+	client = redis.Observe(client, meter.observe)
+	s.export = append(s.export, func(m boot.Metrics, _ *queues) { m.MustRegister(meter.took, meter.errors) })
 	if d, err := redis.CheckDurability(ctx, client); err != nil {
 		log.Warn("the durability of redis is not known", "err", err)
 	} else {
@@ -149,6 +158,7 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 			UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes), Log: log,
 		})
 		s.bus = b
+		s.export = append(s.export, func(m boot.Metrics, q *queues) { registerRedisBus(m, q, b.Stats) })
 		s.closers = append(s.closers, b.Close)
 	}
 	return nil
@@ -159,16 +169,14 @@ func (s *stores) durability(warnings []string, log *slog.Logger) {
 	for _, w := range warnings {
 		log.Warn(w)
 	}
-	export := s.export
-	s.export = func(m boot.Metrics) {
-		export(m)
+	s.export = append(s.export, func(m boot.Metrics, _ *queues) {
 		gauge(m, "holdfast_redis_durable", "1: what was acknowledged survives the death of Redis (read at the start).", func() float64 {
 			if len(warnings) > 0 {
 				return 0
 			}
 			return 1
 		})
-	}
+	})
 }
 
 // sweep drops what has expired in the stores while nobody uses them.

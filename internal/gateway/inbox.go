@@ -147,6 +147,13 @@ func (b *inbox) take(held, heldBytes int) (tasks []task, late behind) {
 	return tasks, late
 }
 
+// hold notes how much the shard is not through with, of what it has taken.
+func (b *inbox) hold(items, bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held, b.heldBytes = items, bytes
+}
+
 // look returns how full the inbox is, with what the shard has taken and is not through
 // with.
 func (b *inbox) look() Queue {

@@ -30,6 +30,7 @@ type shard struct {
 
 	dirty   []*conn // have output that has not been offered to their transport
 	jobs    jobQueue
+	holding bool      // the inbox counts what was taken from it and may be done by now
 	written []written // pushes whose last socket is flushed next
 	scratch []byte
 	bufs    [][]byte
@@ -91,6 +92,10 @@ func (sh *shard) run() {
 		sh.jobs.run(sh)
 		sh.flushDirty()
 		sh.tellWritten()
+		if sh.holding {
+			sh.inbox.hold(sh.jobs.items, sh.jobs.bytes)
+			sh.holding = sh.jobs.pending()
+		}
 		sh.wheel.Advance(sh.now, sh.fire)
 		sh.sweep()
 		sh.flushDirty()
@@ -145,6 +150,7 @@ func (sh *shard) patience() time.Duration {
 
 func (sh *shard) runInbox() {
 	tasks, late := sh.inbox.take(sh.jobs.items, sh.jobs.bytes)
+	sh.holding = sh.holding || len(tasks) > 0
 	for i := range tasks {
 		t := &tasks[i]
 		if t.record != nil {
