@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"holdfast/internal/boot"
 	"holdfast/internal/gateway"
 	"holdfast/internal/message"
+	"holdfast/internal/netpoll"
 	"holdfast/internal/node"
 	"holdfast/internal/session"
 	"holdfast/socketio"
@@ -246,22 +248,39 @@ func rule(r boot.Route) api.Rule {
 	return out
 }
 
-// clientServer is the HTTP server of the clients' listener.
-func clientServer(cfg *boot.Config, h http.Handler, log *slog.Logger) (*http.Server, error) {
+// clientServer is the HTTP server of the clients' listener, which it returns as the
+// server is to serve it: with TLS, where that is configured.
+func clientServer(cfg *boot.Config, h http.Handler, l net.Listener, log *slog.Logger) (*http.Server, net.Listener, error) {
 	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: cfg.Timeouts.Header,
+		IdleTimeout:       cfg.Timeouts.Idle,
 		MaxHeaderBytes:    int(cfg.Limits.HeaderBytes),
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	if cfg.TLS.Cert != "" {
-		certs, err := boot.Certificates(cfg.TLS.Cert, cfg.TLS.Key)
-		if err != nil {
-			return nil, err
-		}
-		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs}
+	if cfg.TLS.Cert == "" {
+		return s, l, nil
 	}
-	return s, nil
+	certs, err := boot.Certificates(cfg.TLS.Cert, cfg.TLS.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.TLSConfig = &tls.Config{
+		MinVersion: tls.VersionTLS12, GetCertificate: certs,
+		// For polling. A WebSocket has a connection of its own, for which browsers and
+		// stock clients offer HTTP/1.1 alone.
+		NextProtos: []string{"h2", "http/1.1"},
+	}
+	s.HTTP2 = &http.HTTP2Config{
+		MaxConcurrentStreams: 100, // each of a page's sessions has a poll and a post at most
+		SendPingTimeout:      30 * time.Second,
+		PingTimeout:          15 * time.Second,
+		WriteByteTimeout:     30 * time.Second,
+	}
+	shakes := boot.NewHandshakes(l, s.TLSConfig, cfg.Limits.TLSHandshakes,
+		func(nc net.Conn) net.Conn { return netpoll.NewSocket(nc) })
+	s.ConnState = shakes.ConnState
+	return s, shakes, nil
 }
 
 // apiServer is the HTTP server of api_listen: the API and the console where there

@@ -3,15 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -254,45 +247,6 @@ func TestPushReachesAClientThatTailSees(t *testing.T) {
 	}
 	post(`41`)
 	tail.await(t, `- \S+ +client namespace disconnect`)
-}
-
-// TestDevSpeaksTLS has the clients' listener answer by TLS and the API's without.
-func TestDevSpeaksTLS(t *testing.T) {
-	cert, key := certificate(t)
-	clients, api := dev(t, "--config", file(t, "tls: {cert: '"+cert+"', key: '"+key+"'}\n"))
-	insecure := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a certificate of this test
-	defer insecure.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: insecure}).Get(clients + "/socket.io/?EIO=4&transport=polling")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK || resp.TLS == nil {
-		t.Errorf("%s: %d, TLS %v", clients, resp.StatusCode, resp.TLS != nil)
-	}
-	if status, _ := get(t, api+"/healthz"); status != http.StatusOK {
-		t.Errorf("the API without TLS: %d", status)
-	}
-}
-
-// certificate writes a self-signed pair of files.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))),
-		file(t, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
 }
 
 func TestDoctor(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -150,16 +149,12 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		return nil, err
 	}
 	p.closers = append(p.closers, func() { _ = listener.Close() })
-	server, err := clientServer(p.cfg, p.clientMux(node, apiAddr), p.log)
+	server, served, err := clientServer(p.cfg, p.clientMux(node, apiAddr), listener, p.log)
 	if err != nil {
 		return nil, err
 	}
-	addr := listener.Addr()
-	if server.TLSConfig != nil {
-		listener = tls.NewListener(listener, server.TLSConfig)
-	}
 	p.services = append(p.services,
-		boot.HTTPService("listen", listener, server, time.Second),
+		boot.HTTPService("listen", served, server, time.Second),
 		boot.Service{Name: "memory", Run: func(ctx context.Context, ready func()) error {
 			ready()
 			boot.KeepSmall(ctx, node.Stats.Handshakes.Load)
@@ -170,7 +165,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		}},
 		p.gatewayService(node),
 	)
-	return addr, nil
+	return listener.Addr(), nil
 }
 
 // clientMux serves what clients see.

@@ -138,6 +138,8 @@ type Timeouts struct {
 	Verdict time.Duration `key:"verdict" default:"15s" min:"1ms"`
 	// For the TLS handshake and the request's header.
 	Header time.Duration `key:"header" default:"10s" min:"1ms"`
+	// How long an HTTP connection without a request is kept.
+	Idle time.Duration `key:"idle" default:"2m" min:"1ms"`
 }
 
 // Limits of clients, of pushes, and of queues.
@@ -182,6 +184,9 @@ type Limits struct {
 	ConnectionsPerIP int `key:"connections_per_ip" default:"0"`
 	// Handshakes a second on this node; further ones get 503 with Retry-After. 0: unlimited.
 	HandshakeRate int `key:"handshake_rate" default:"0"`
+	// TLS connections that have not made their first request yet. When all places are taken, new ones wait for the oldest,
+	// which then gets two seconds.
+	TLSHandshakes int `key:"tls_handshakes" default:"4096" min:"1"`
 	// Events on their way to the bus; when it is full, sockets are not read.
 	UpstreamEvents int `key:"upstream_events" default:"65536" min:"1"`
 	// Bytes of events on their way to the bus.

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// browser is an HTTPS client that takes any certificate and speaks HTTP/2 unless
+// told not to.
+func browser(t *testing.T, protocols ...string) *http.Client {
+	t.Helper()
+	conf := &tls.Config{InsecureSkipVerify: true, NextProtos: protocols} //nolint:gosec // a certificate of this test
+	tr := &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: len(protocols) == 0}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+}
+
+// say makes a request and returns the answer's status, body and version of HTTP.
+func say(t *testing.T, client *http.Client, method, url, body string) (status int, text, proto string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b), resp.Proto
+}
+
+// TestDevSpeaksTLS has the clients' listener answer by TLS, in both versions of
+// HTTP, and the API's without.
+func TestDevSpeaksTLS(t *testing.T) {
+	cert, key := certificate(t)
+	clients, api := dev(t, "--config", file(t, "tls: {cert: '"+cert+"', key: '"+key+"'}\n"))
+	for _, c := range []struct {
+		client *http.Client
+		proto  string
+	}{{browser(t), "HTTP/2.0"}, {browser(t, "http/1.1"), "HTTP/1.1"}} {
+		polling := clients + "/socket.io/?EIO=4&transport=polling"
+		status, open, proto := say(t, c.client, http.MethodGet, polling, "")
+		var hello struct {
+			SID string `json:"sid"`
+		}
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(open, "0")), &hello); err != nil || status != http.StatusOK || proto != c.proto {
+			t.Fatalf("handshake: %d %q by %s, %v", status, open, proto, err)
+		}
+		polling += "&sid=" + hello.SID
+		if status, text, _ := say(t, c.client, http.MethodPost, polling, "40"); status != http.StatusOK || text != "ok" {
+			t.Errorf("%s: post: %d %q", c.proto, status, text)
+		}
+		if status, text, proto := say(t, c.client, http.MethodGet, polling, ""); status != http.StatusOK || !strings.HasPrefix(text, `40{"sid":`) || proto != c.proto {
+			t.Errorf("%s: poll: %d %q by %s", c.proto, status, text, proto)
+		}
+		// A WebSocket needs HTTP/1.1, and whoever asks without one is told so.
+		if status, text, _ := say(t, c.client, http.MethodGet, clients+"/socket.io/?EIO=4&transport=websocket", ""); status < 400 || status >= 500 {
+			t.Errorf("%s: a WebSocket without its header: %d %q", c.proto, status, text)
+		}
+		abandoned(t, c.client, polling)
+	}
+	if status, _ := get(t, api+"/healthz"); status != http.StatusOK {
+		t.Errorf("the API without TLS: %d", status)
+	}
+}
+
+// abandoned gives a poll up and expects its session to be over, as the stock client
+// does not take a poll up again.
+func abandoned(t *testing.T, client *http.Client, polling string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, polling, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the poll did not wait: %v", err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		status, text, _ := say(t, client, http.MethodPost, polling, "3")
+		if status == http.StatusBadRequest && strings.Contains(text, `"code":1`) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the session lives on: %d %q", status, text)
+		}
+	}
+}
+
+// certificate writes a self-signed pair of files.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))),
+		file(t, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+}
