@@ -81,16 +81,24 @@ func (g *guest) until(want string) {
 
 func askAPI(t *testing.T, api, method, body string) string {
 	t.Helper()
+	answer, err := tryAPI(api, method, body)
+	if err != nil {
+		t.Fatalf("%s: %v", method, err)
+	}
+	return answer
+}
+
+func tryAPI(api, method, body string) (string, error) {
 	resp, err := http.Post(api+"/holdfast.v1."+method, "application/json", bytes.NewReader([]byte(body)))
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %d %s %v", method, resp.StatusCode, text, err)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%d %s", resp.StatusCode, text)
 	}
-	return string(text)
+	return string(text), err
 }
 
 // TestTwoGatewaysAndAnAPIOnRedis has clients on two nodes meet in a room through a

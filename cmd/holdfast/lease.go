@@ -48,7 +48,7 @@ func (s *stores) acquire(ctx context.Context, about func() node.About, log *slog
 		return h, nil
 	}
 	// Its time counts from here: the acquisition may have waited longer than it lasts.
-	if err := s.shared.workers.Renew(ctx, lease, about()); err != nil {
+	if _, err := s.workers.Renew(ctx, lease, about()); err != nil {
 		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
 	}
 	h.renewed(h.start)
@@ -73,8 +73,9 @@ func (s *stores) acquire(ctx context.Context, about func() node.About, log *slog
 }
 
 // keep renews the lease until ctx ends, and gives it back then. It fails when the
-// number has a new holder, upon which the process drains and ends.
-func (s *stores) keep(ctx context.Context, ready func(), h *holder, log *slog.Logger) error {
+// number has a new holder, upon which the process drains and ends. rewrite is called
+// when what the node has written to the stores may be lost.
+func (s *stores) keep(ctx context.Context, ready func(), h *holder, rewrite func(), log *slog.Logger) error {
 	ready()
 	if s.shared == nil {
 		<-ctx.Done()
@@ -90,11 +91,15 @@ func (s *stores) keep(ctx context.Context, ready func(), h *holder, log *slog.Lo
 		}
 		began := time.Now()
 		renew, cancel := context.WithTimeout(ctx, node.LeaseTime)
-		err := s.shared.workers.Renew(renew, h.lease, h.about())
+		lost, err := s.workers.Renew(renew, h.lease, h.about())
 		cancel()
 		switch {
 		case err == nil:
 			h.renewed(began)
+			if lost {
+				log.Warn("redis has lost what this node wrote, or took it for dead; the node writes all of it again")
+				rewrite()
+			}
 		case errors.Is(err, node.ErrFenced):
 			return fmt.Errorf("node.identity %q: another process has taken it over: %w", s.identity, err)
 		case ctx.Err() == nil:

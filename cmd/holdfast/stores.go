@@ -36,6 +36,7 @@ type stores struct {
 	}
 	workers interface {
 		Acquire(ctx context.Context, identity string) (node.Lease, error)
+		Renew(ctx context.Context, l node.Lease, about node.About) (lost bool, err error)
 		Release(ctx context.Context, l node.Lease) error
 	}
 	shared *sharedStores // nil: the stores are this process's own

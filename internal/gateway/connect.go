@@ -378,6 +378,9 @@ func (sh *shard) seat(cl *client, keys []message.Key) (enter []message.Key, fres
 	for _, key := range keys {
 		if room, first := sh.hub.Join(cl, key); first {
 			enter, fresh = append(enter, key), append(fresh, room)
+			if key.Kind() == message.KindAll {
+				sh.namespaces[room] = struct{}{}
+			}
 		}
 	}
 	return enter, fresh

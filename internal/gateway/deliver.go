@@ -304,7 +304,9 @@ func (sh *shard) fetch(room *hub.Room[*client], known uint64) {
 func (sh *shard) repaired(
 	room *hub.Room[*client], after message.Position, held, known uint64, records []message.Logged, complete bool,
 ) {
-	sh.active[room] = sh.now
+	if len(records) > 0 || !complete {
+		sh.active[room] = sh.now // a log that has nothing is not asked again and again
+	}
 	if !complete && after.Seq != 0 {
 		sh.g.cfg.Logger.Warn("messages are lost: the log no longer has them", "key", room.Key)
 	}

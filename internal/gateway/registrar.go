@@ -104,6 +104,25 @@ func (r *registrar) submit(o op, enter, exit []message.Key) {
 	}
 	r.ops = append(r.ops, o)
 	r.mu.Unlock()
+	r.rouse()
+}
+
+// restate queues an op that repeats what the node has written before. keys are those
+// that the node enters once more, as far as it has members of them now.
+func (r *registrar) restate(o op, keys []message.Key) {
+	r.mu.Lock()
+	for _, key := range keys {
+		if r.nodes[key] > 0 {
+			o.changes = append(o.changes, message.Change{Kind: message.ChangeEnter, Node: r.node, Key: key})
+		}
+	}
+	r.ops = append(r.ops, o)
+	r.mu.Unlock()
+	r.rouse()
+}
+
+// rouse has what is queued carried out.
+func (r *registrar) rouse() {
 	select {
 	case r.wake <- struct{}{}:
 	default:

@@ -26,7 +26,10 @@ type shard struct {
 	wheel    *timewheel.Wheel[*conn]
 	probes   map[*socket]int64 // sockets that try to take a session over, with their deadline
 	hub      *hub.Index[*client]
-	acts     session.Actions // used again for every call of a session
+	// namespaces are the rooms of whole namespaces: every client is in one of them.
+	namespaces map[*hub.Room[*client]]struct{}
+	walk       *walk           // nil: nobody asks for one
+	acts       session.Actions // used again for every call of a session
 
 	dirty   []*conn // have output that has not been offered to their transport
 	jobs    jobQueue
@@ -73,10 +76,12 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		clients:  make(map[string]*client),
 		probes:   make(map[*socket]int64),
 		hub:      hub.New[*client](),
-		early:    make(map[*hub.Room[*client]][]*message.Delivery),
-		active:   make(map[*hub.Room[*client]]int64),
-		verdicts: make(map[string]*client),
-		calls:    make(map[uint64]*ackCall),
+
+		namespaces: make(map[*hub.Room[*client]]struct{}),
+		early:      make(map[*hub.Room[*client]][]*message.Delivery),
+		active:     make(map[*hub.Room[*client]]int64),
+		verdicts:   make(map[string]*client),
+		calls:      make(map[uint64]*ackCall),
 	}
 	sh.wheel = timewheel.New[*conn](sh.now, 10*time.Millisecond)
 	sh.inbox.limit, sh.inbox.limitMem, sh.inbox.wake = g.cfg.InboxRecords, g.cfg.InboxBytes, engine.Wake
@@ -142,6 +147,11 @@ func (sh *shard) patience() time.Duration {
 			wait = in
 		}
 	}
+	if w := sh.walk; w != nil && !w.busy {
+		if in := time.Duration(max(w.at-sh.now, 0)) * time.Millisecond; wait < 0 || in < wait {
+			wait = in
+		}
+	}
 	if in, ok := sh.wheel.Next(sh.now); ok && (wait < 0 || in < wait) {
 		wait = max(in, 0)
 	}
@@ -183,6 +193,7 @@ func (sh *shard) sweep() {
 	if len(sh.repairs) > 0 && sh.now >= sh.repairAt {
 		sh.runRepairs()
 	}
+	sh.stepWalk()
 	if sh.now < sh.sweepAt {
 		return
 	}

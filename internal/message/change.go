@@ -12,6 +12,7 @@ const (
 	ChangeDisconnect                       // Client: leaves all that it is in
 	ChangeEnter                            // Node, Key
 	ChangeExit                             // Node, Key
+	ChangeMend                             // Client, Rooms: a Connect of whoever has it still
 )
 
 // Change is one write of a node to the registry. Each is idempotent, so that a

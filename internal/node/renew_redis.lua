@@ -5,21 +5,26 @@
 -- ARGV[2]  worker
 -- ARGV[3]  generation
 -- ARGV[4]  what the holder tells of itself: "<load> <version> <address>"
--- Returns 1 when the lease holds, 0 when somebody else has identity or number.
+-- ARGV[5]  the beat that the holder was told last
+-- Returns {state, beat}. state is 1 when the lease holds; 2 when it holds and the
+-- registry has lost something since the last beat, for the entry was missing or an
+-- older one; 0 when somebody else has identity or number.
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held then
   local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)')
   if worker == ARGV[2] and generation == ARGV[3] then
-    redis.call('HSET', KEYS[1], ARGV[1], worker .. ' ' .. generation .. ' ' .. string.format('%.0f', beat + 1) .. ' ' .. ARGV[4])
-    return 1
+    local state = tonumber(beat) < tonumber(ARGV[5]) and 2 or 1
+    beat = string.format('%.0f', math.max(tonumber(beat), tonumber(ARGV[5])) + 1)
+    redis.call('HSET', KEYS[1], ARGV[1], worker .. ' ' .. generation .. ' ' .. beat .. ' ' .. ARGV[4])
+    return { state, beat }
   end
   if worker ~= ARGV[2] or tonumber(generation) > tonumber(ARGV[3]) then
-    return 0
+    return { 0, '0' }
   end
 end
 local holder = redis.call('HGET', KEYS[2], ARGV[2])
 if holder and holder ~= ARGV[1] then
-  return 0
+  return { 0, '0' }
 end
 if redis.call('HEXISTS', KEYS[3], 'since') == 0 then
   local time = redis.call('TIME')
@@ -30,5 +35,6 @@ if tonumber(ARGV[3]) > last then
   redis.call('HSET', KEYS[3], 'generation', ARGV[3])
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' 0 ' .. ARGV[4])
-return 1
+local beat = string.format('%.0f', ARGV[5] + 1)
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. beat .. ' ' .. ARGV[4])
+return { 2, beat }

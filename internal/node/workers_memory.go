@@ -56,6 +56,17 @@ func (m *MemoryWorkers) Acquire(_ context.Context, identity string) (Lease, erro
 	return Lease{}, fmt.Errorf("worker number for %q: %w", identity, ErrNoWorkers)
 }
 
+// Renew fails with [ErrFenced] when the number has a newer holder. Nothing is ever
+// lost here.
+func (m *MemoryWorkers) Renew(_ context.Context, l Lease, _ About) (lost bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.leases[l.Identity] != l {
+		return false, fmt.Errorf("renew worker number %d: %w", l.Worker, ErrFenced)
+	}
+	return false, nil
+}
+
 // Release frees a number, unless a newer generation has taken it over.
 func (m *MemoryWorkers) Release(_ context.Context, l Lease) error {
 	m.mu.Lock()

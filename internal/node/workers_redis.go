@@ -46,6 +46,7 @@ type RedisWorkers struct {
 	mu       sync.Mutex
 	answered time.Time // when Redis last answered Observe
 	seen     map[string]seen
+	beats    map[Lease]uint64 // of the leases that are renewed here, as Redis told them last
 }
 
 // seen is since when a lease and its beat have been what they are.
@@ -71,7 +72,7 @@ func NewRedisWorkers(client rueidis.Client, prefix string) *RedisWorkers {
 		client: client, keys: []string{tag + "leases", tag + "numbers", tag + "state"},
 		acquire: rueidis.NewLuaScript(acquireScript), renew: rueidis.NewLuaScript(renewScript),
 		release: rueidis.NewLuaScript(releaseScript),
-		settle:  DeadAfter, seen: make(map[string]seen),
+		settle:  DeadAfter, seen: make(map[string]seen), beats: make(map[Lease]uint64),
 	}
 }
 
@@ -125,20 +126,32 @@ func (l Lease) args() []string {
 
 // Renew shows that the holder lives. It fails with [ErrFenced] when the number is
 // another's; any other error says nothing about that, and the holder goes on until
-// LeaseTime is over. A holder whose entry was lost gets it back.
-func (w *RedisWorkers) Renew(ctx context.Context, l Lease, about About) error {
-	holds, err := w.renew.Exec(ctx, w.client, w.keys, append(l.args(), about.text())).AsInt64()
+// LeaseTime is over. A holder whose entry was lost gets it back, and is told by lost
+// that Redis has lost data since the renewal before, or that this node was taken for
+// dead: what it has written there it must write once more.
+func (w *RedisWorkers) Renew(ctx context.Context, l Lease, about About) (lost bool, err error) {
+	w.mu.Lock()
+	beat := w.beats[l]
+	w.mu.Unlock()
+	args := append(l.args(), about.text(), strconv.FormatUint(beat, 10))
+	reply, err := w.renew.Exec(ctx, w.client, w.keys, args).AsIntSlice()
 	if err != nil {
-		return fmt.Errorf("renew worker number %d: %w", l.Worker, err)
+		return false, fmt.Errorf("renew worker number %d: %w", l.Worker, err)
 	}
-	if holds == 0 {
-		return fmt.Errorf("renew worker number %d: %w", l.Worker, ErrFenced)
+	if len(reply) != 2 || reply[0] == 0 {
+		return false, fmt.Errorf("renew worker number %d: %w", l.Worker, ErrFenced)
 	}
-	return nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.beats[l] = uint64(reply[1])
+	return reply[0] == 2, nil
 }
 
 // Release frees a number, unless a newer generation has taken it over.
 func (w *RedisWorkers) Release(ctx context.Context, l Lease) error {
+	w.mu.Lock()
+	delete(w.beats, l)
+	w.mu.Unlock()
 	if err := w.release.Exec(ctx, w.client, w.keys, append(l.args(), "")).Error(); err != nil {
 		return fmt.Errorf("release worker number %d: %w", l.Worker, err)
 	}

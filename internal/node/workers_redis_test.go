@@ -73,11 +73,13 @@ func TestRedisWorkers(t *testing.T) {
 		}
 		return l
 	}
-	renew := func(w *RedisWorkers, l Lease, want error) {
+	renew := func(w *RedisWorkers, l Lease, want error) (lost bool) {
 		t.Helper()
-		if err := w.Renew(t.Context(), l, about); !errors.Is(err, want) {
+		lost, err := w.Renew(t.Context(), l, about)
+		if !errors.Is(err, want) {
 			t.Errorf("renew %+v: %v, want %v", l, err, want)
 		}
+		return lost
 	}
 	flush := func() {
 		if err := client.Do(t.Context(), client.B().Flushall().Build()).Error(); err != nil {
@@ -136,13 +138,32 @@ func TestRedisWorkers(t *testing.T) {
 		if l, err := w.Acquire(ctx, "new"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a new identity got %+v, %v", l, err)
 		}
-		renew(w, old, nil)
+		if !renew(w, old, nil) || renew(w, old, nil) {
+			t.Error("the first renewal tells that the registry was lost, and no other")
+		}
 		w.settle = 50 * time.Millisecond
 		if l := acquire(w, "new"); l.Worker == old.Worker {
 			t.Errorf("got %+v, which belongs to %+v", l, old)
 		}
 		if l := acquire(w, "old"); l.Worker != old.Worker || l.Generation <= old.Generation {
 			t.Errorf("got %+v after %+v", l, old)
+		}
+	})
+	t.Run("a registry that has gone back in time", func(t *testing.T) {
+		w := open("back")
+		a := acquire(w, "a")
+		for range 3 {
+			if renew(w, a, nil) {
+				t.Error("nothing was lost")
+			}
+		}
+		// A replica that had not heard of the last two beats has taken over.
+		stale := fmt.Sprintf("%d %d 1 %s", a.Worker, a.Generation, about.text())
+		if err := client.Do(t.Context(), client.B().Hset().Key(w.keys[0]).FieldValue().FieldValue("a", stale).Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+		if !renew(w, a, nil) || renew(w, a, nil) {
+			t.Error("the first renewal tells that beats were lost, and no other")
 		}
 	})
 	t.Run("a dead node is buried once", func(t *testing.T) {

@@ -36,6 +36,8 @@ func (m *Memory) apply(ch *message.Change, now int64) {
 	switch ch.Kind {
 	case message.ChangeConnect:
 		m.connect(ch.Client, ch.Rooms, now)
+	case message.ChangeMend:
+		m.mend(ch.Client, ch.Rooms)
 	case message.ChangeEnter:
 		m.enter(ch.Key, ch.Node)
 	case message.ChangeExit:
@@ -87,6 +89,18 @@ func (m *Memory) connect(as *message.Client, rooms []string, now int64) {
 	for _, name := range rooms {
 		m.join(c, name)
 	}
+}
+
+// mend is connect unless another node has had news of the client since.
+func (m *Memory) mend(as *message.Client, rooms []string) {
+	seen := as.ConnectedAt.UnixMilli()
+	if c := m.clients[message.PublicID(as.ID)]; c != nil {
+		if c.Node != as.Node && c.seen >= seen {
+			return
+		}
+		seen = c.seen
+	}
+	m.connect(as, rooms, seen)
 }
 
 // public returns the client under its public ID. Gateways use that one anyway, so

@@ -115,7 +115,7 @@ func (r *Redis) own(ctx context.Context, changes []message.Change) error {
 	}
 	for i := range changes {
 		switch ch := &changes[i]; ch.Kind {
-		case message.ChangeConnect:
+		case message.ChangeConnect, message.ChangeMend:
 			add(r.nodeClientsKey(ch.Client.Node), []string{"ZADD"}, "0", message.PublicID(ch.Client.ID))
 		case message.ChangeEnter:
 			if entered(ch.Key) {
@@ -180,7 +180,7 @@ func (r *Redis) tellClients(ctx context.Context, changes []message.Change) (told
 		}
 		switch ch := of[i]; {
 		case !ok:
-		case ch.Kind == message.ChangeConnect && rel.bye:
+		case (ch.Kind == message.ChangeConnect || ch.Kind == message.ChangeMend) && rel.bye:
 			again = append(again, resend{rel, ch})
 		default:
 			if ch.Kind == message.ChangeJoin || ch.Kind == message.ChangeLeave {
@@ -200,12 +200,15 @@ func (r *Redis) clientCall(ch *message.Change) (redis.Call, error) {
 		Args:   []string{"", c.Node, strconv.FormatInt(r.opts.Now().UnixMilli(), 10)},
 	}
 	switch ch.Kind {
-	case message.ChangeConnect:
+	case message.ChangeConnect, message.ChangeMend:
 		info, err := infoJSON(c)
 		if err != nil {
 			return call, fmt.Errorf("encode client %s: %w", c.ID, err)
 		}
 		call.Args[0] = "connect"
+		if ch.Kind == message.ChangeMend {
+			call.Args[0], call.Args[2] = "mend", strconv.FormatInt(c.ConnectedAt.UnixMilli(), 10)
+		}
 		call.Args = append(append(call.Args, c.Namespace, c.UID, info), ch.Rooms...)
 	case message.ChangeJoin:
 		call.Args[0] = "join"

@@ -49,6 +49,7 @@ func testStore(t *testing.T, open func(t *testing.T) (store, func(time.Duration)
 	}{
 		{"a client from connect to disconnect", testLife},
 		{"connect states the whole", testConnectAgain},
+		{"mend states what a node holds", testMend},
 		{"late news of a former node change nothing", testFormerNode},
 		{"nodes and versions of a room", testVersions},
 		{"nodes of users and clients", testNodesOfClients},
@@ -203,6 +204,40 @@ func testConnectAgain(f *fixture) {
 	if info, err := f.Client(f.Context(), c.ID); err != nil || info.Node != "n2" || info.Transport != "websocket" {
 		f.Errorf("got %+v, %v", info, err)
 	}
+}
+
+func testMend(f *fixture) {
+	c := someClient("00000000001", "ann", "n1")
+	mends := func(c *message.Client, rooms ...string) message.Change {
+		return message.Change{Kind: message.ChangeMend, Client: c, Rooms: rooms}
+	}
+	f.apply(mends(c, "a")) // the record was lost
+	f.wantList(roomKey("a"), c.ID)
+	info, err := f.Client(f.Context(), c.ID)
+	if err != nil || !info.LastSeenAt.Equal(c.ConnectedAt) {
+		f.Errorf("got %+v, %v", info, err)
+	}
+	f.apply(mends(c, "b")) // or wrong
+	f.wantList(roomKey("a"))
+	f.wantCount(roomKey("b"), 1, 1)
+
+	// It has come back on another node, and the first one does not know that yet.
+	f.advance(time.Minute)
+	later := *c
+	later.Node, later.ConnectedAt = "n2", c.ConnectedAt.Add(time.Minute)
+	f.apply(connected(&later, "b"))
+	f.apply(mends(c, "b", "c"))
+	if info, err := f.Client(f.Context(), c.ID); err != nil || info.Node != "n2" || !slices.Equal(info.Rooms, []string{"b"}) {
+		f.Errorf("the former node took it back: %+v, %v", info, err)
+	}
+	// Both find everything lost, in either order.
+	f.apply(gone(&later), mends(c, "b"), mends(&later, "b"), mends(c, "b"))
+	if info, err := f.Client(f.Context(), c.ID); err != nil || info.Node != "n2" {
+		f.Errorf("got %+v, %v", info, err)
+	}
+	f.wantCount(roomKey("b"), 1, 1)
+	f.apply(gone(&later))
+	f.wantCount(message.AllKey("/"), 0, 0)
 }
 
 func testFormerNode(f *fixture) {

@@ -33,7 +33,7 @@ func (r *Registry) Apply(ctx context.Context, changes []message.Change) error {
 	}
 	for i := range changes {
 		switch c := &changes[i]; c.Kind {
-		case message.ChangeConnect:
+		case message.ChangeConnect, message.ChangeMend:
 			r.clients[c.Client.ID] = c.Client
 		case message.ChangeDisconnect:
 			if now := r.clients[c.Client.ID]; now != nil && now.Node == c.Client.Node {
@@ -98,6 +98,15 @@ func (r *Registry) Forget(ctx context.Context, pid string) error {
 	defer r.mu.Unlock()
 	delete(r.saved, pid)
 	return nil
+}
+
+// Wipe loses all that was written.
+func (r *Registry) Wipe() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.clients)
+	clear(r.nodes)
+	clear(r.saved)
 }
 
 // Nodes returns the nodes that a record for key must reach, sorted.

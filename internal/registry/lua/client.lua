@@ -8,12 +8,13 @@
 --            bye             it has left; the sets have not all been told yet
 --            r:<room>        1: it is in the room; 0: it left, the room has not been told yet
 --            f:<node>        it moved from there; that node's sets have not been told yet
--- ARGV[1]  connect, join, leave, disconnect, or state (which changes nothing)
+-- ARGV[1]  connect, mend, join, leave, disconnect, or state (which changes nothing)
 -- ARGV[2]  the node that says so; "" for state
--- ARGV[3]  seen
--- ARGV[4]… connect: ns, uid, info, rooms…; join and leave: rooms…
+-- ARGV[3]  seen; mend: ms at which the client came to that node
+-- ARGV[4]… connect, mend: ns, uid, info, rooms…; join and leave: rooms…
 --
--- Returns nothing when there is nothing to do: the client is not known at that node.
+-- Returns nothing when there is nothing to do: the client is not known at that node,
+-- or, for mend, known at another one that had news of it later.
 -- Else {v, ns, uid, node, bye, known, rooms that it is in…} and the lists of rooms
 -- and nodes that it has left: {{v, ns, uid, node, bye, known}, in, left, from}. known
 -- is 0 when connect has made the record, 2 when it had been disconnected before. bye after a connect says that a former
@@ -26,13 +27,21 @@ for i = 1, #flat, 2 do
 end
 local known = h.node and '1' or '0'
 
+local seen = ARGV[3]
+if op == 'mend' then
+  if h.node and h.node ~= node and tonumber(h.seen) >= tonumber(seen) then
+    return nil
+  end
+  op, seen = 'connect', h.seen or seen
+end
+
 if op == 'connect' then
   local ns, uid = ARGV[4], ARGV[5]
   if h.node and (h.bye or h.ns ~= ns or h.uid ~= uid) then
     op = 'forget'
   else
     local stated = {}
-    local set = {'node', node, 'ns', ns, 'uid', uid, 'info', ARGV[6], 'seen', ARGV[3]}
+    local set = {'node', node, 'ns', ns, 'uid', uid, 'info', ARGV[6], 'seen', seen}
     for i = 7, #ARGV do
       local field = 'r:' .. ARGV[i]
       if not stated[field] then
