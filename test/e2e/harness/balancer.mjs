@@ -1,7 +1,7 @@
 // A balancer as unkind as one may be: every request goes to the next server, also
 // the next request on a connection that a client keeps open.
 import { once } from 'node:events';
-import { Agent, createServer, request as httpRequest } from 'node:http';
+import { createServer, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { sticky } from './target.mjs';
 
@@ -15,7 +15,6 @@ export class Balancer {
   #down = new Set();
   #sockets = new Set();
   #owners = new Map(); // sid → server, with sticky sessions
-  #agent = new Agent(); // a connection for each request: none can turn out to be dead when it is used again
 
   /** @param {string[]} urls of the servers; watched by their /readyz */
   static async start(urls) {
@@ -34,9 +33,9 @@ export class Balancer {
     return balancer;
   }
 
-  /** Adds a server, or one that has come back at another address. */
-  add(url) {
-    this.servers.push(new URL(url));
+  /** One server has ended, and another has taken its place. */
+  replace(old, url) {
+    this.servers[this.servers.findIndex((server) => server.origin === old)] = new URL(url);
   }
 
   stop() {
@@ -70,29 +69,40 @@ export class Balancer {
     return [...list.slice(first), ...list.slice(0, first)];
   }
 
-  #pass(request, response, order = this.#order(request)) {
-    const [server, ...others] = order;
-    const headers = withoutHops(request.rawHeaders);
-    const out = httpRequest(
-      { host: server.hostname, port: server.port, method: request.method, path: request.url, headers, agent: this.#agent, insecureHTTPParser: true },
-      (answer) => {
-        response.writeHead(answer.statusCode, answer.statusMessage, withoutHops(answer.rawHeaders));
-        if (sticky) answer.once('data', (chunk) => this.#learn(request, chunk, server));
-        answer.pipe(response);
-        answer.on('error', () => response.destroy()); // cut off in the middle
-      },
-    );
-    out.on('error', (error) => {
-      if (error.code === 'ECONNREFUSED' && others.length > 0) {
+  /** A connection to the next server that takes one. */
+  async #dial(request) {
+    let failed;
+    for (const server of this.#order(request)) {
+      const socket = connect(Number(server.port), server.hostname);
+      try {
+        await once(socket, 'connect');
+        this.#keep(socket);
+        return { server, socket };
+      } catch (error) {
         this.#down.add(server);
-        request.unpipe(out);
-        this.#pass(request, response, others);
-      } else {
-        request.socket.destroy(); // the server may have begun with it, so the client is cut off as it would be there
+        failed = error;
       }
+    }
+    throw failed;
+  }
+
+  async #pass(request, response) {
+    const dialled = await this.#dial(request).catch(() => null);
+    if (!dialled) return response.writeHead(502).end();
+    const { server, socket } = dialled;
+    if (response.destroyed) return socket.destroy();
+    const headers = withoutHops(request.rawHeaders);
+    const options = { method: request.method, path: request.url, headers, createConnection: () => socket, insecureHTTPParser: true };
+    const out = httpRequest(options, (answer) => {
+      response.writeHead(answer.statusCode, answer.statusMessage, withoutHops(answer.rawHeaders));
+      if (sticky) answer.once('data', (chunk) => this.#learn(request, chunk, server));
+      answer.pipe(response);
+      answer.on('error', () => response.destroy()); // cut off in the middle
     });
+    // The server may have begun with it, so the client is cut off as it would be there.
+    out.on('error', () => request.socket.destroy());
     response.on('close', () => response.writableFinished || out.destroy());
-    request.pipe(out);
+    return request.pipe(out);
   }
 
   /** Takes note of whose a session is that a handshake has made. */
@@ -101,31 +111,21 @@ export class Balancer {
     if (found && !sidOf(request)) this.#owners.set(found[1] ?? found[2], server);
   }
 
-  #tunnel(request, socket, head, order = this.#order(request)) {
-    const [server, ...others] = order;
-    const out = connect(Number(server.port), server.hostname);
-    out.on('error', (error) => {
-      if (error.code === 'ECONNREFUSED' && others.length > 0) {
-        this.#down.add(server);
-        this.#tunnel(request, socket, head, others);
-      } else {
-        socket.destroy();
-      }
-    });
-    out.on('connect', () => {
-      this.#keep(out);
-      const lines = [`${request.method} ${request.url} HTTP/1.1`];
-      for (let i = 0; i < request.rawHeaders.length; i += 2) lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`);
-      out.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-      out.write(head);
-      if (sticky) {
-        let seen = '';
-        out.on('data', (chunk) => seen.length < 2000 && this.#learn(request, (seen += chunk), server));
-      }
-      out.pipe(socket).pipe(out);
-      out.on('close', () => socket.destroy());
-      socket.on('close', () => out.destroy());
-    });
+  async #tunnel(request, socket, head) {
+    const dialled = await this.#dial(request).catch(() => null);
+    if (!dialled || socket.destroyed) return (dialled?.socket.destroy(), socket.destroy());
+    const { server, socket: out } = dialled;
+    const lines = [`${request.method} ${request.url} HTTP/1.1`];
+    for (let i = 0; i < request.rawHeaders.length; i += 2) lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`);
+    out.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+    out.write(head);
+    if (sticky) {
+      let seen = '';
+      out.on('data', (chunk) => seen.length < 2000 && this.#learn(request, (seen += chunk), server));
+    }
+    out.on('close', () => socket.destroy());
+    socket.on('close', () => out.destroy());
+    return out.pipe(socket).pipe(out);
   }
 }
 

@@ -64,11 +64,21 @@ class Cluster {
       const node = await startProcess(holdfastBinary(), [kind, '--config', file.path], (output) => wanted.exec(output));
       node.identity = identity;
       node.url = node.ready[1];
+      node.kind = kind;
       this.#all.push(node);
       return node;
     } finally {
       file.remove(); // it is read at the start only
     }
+  }
+
+  /** Starts a process in place of one that has ended, at another port, and tells the balancer. */
+  async replace(old) {
+    const node = await this.startNode(old.kind, old.identity);
+    const [list, balancer] = old.kind === 'gateway' ? [this.gateways, this.clients] : [this.apis, this.backends];
+    list[list.indexOf(old)] = node;
+    balancer.replace(old.url, node.url);
+    return node;
   }
 
   output() {

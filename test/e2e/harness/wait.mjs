@@ -25,7 +25,7 @@ export async function eventually(check, what, ms = defaultLimit) {
   for (;;) {
     const result = await check();
     if (result) return result;
-    if (Date.now() > end) throw new Error(`${ms} ms passed: ${what}`);
+    if (Date.now() > end) throw new Error(`${ms} ms passed: ${typeof what === 'function' ? what() : what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

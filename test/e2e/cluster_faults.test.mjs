@@ -1,0 +1,211 @@
+// Processes of a cluster that are killed, or told to end, in the middle of traffic:
+// clients come back and have missed nothing, what was acknowledged is there, and
+// who is said to be present is.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Api } from './harness/api.mjs';
+import { StubBackend, argsOf, connectEvent, disconnectEvent } from './harness/backend.mjs';
+import { connected, makeClient } from './harness/clients.mjs';
+import { startCluster } from './harness/cluster.mjs';
+import { holdfastOnly } from './harness/target.mjs';
+import { eventually } from './harness/wait.mjs';
+
+const room = 'doc';
+const heals = 10_000;
+
+/** A cluster with people in one room, who get numbered pushes and send numbered events all the time. */
+class Traffic {
+  people = [];
+  pushed = []; // numbers whose push was answered
+  received = new Map(); // who → numbers of their events, as the backend got them
+  came = []; // whose CONNECT the backend got
+  gone = []; // and whose DISCONNECT
+
+  static async start({ people = 12, config = {} } = {}) {
+    const traffic = new Traffic();
+    traffic.backend = await StubBackend.start();
+    traffic.backend.handle = (event) => traffic.#handle(event);
+    traffic.cluster = await startCluster({
+      presence: { enabled: true, coalesce: '20ms' },
+      backends: { app: { url: traffic.backend.url } },
+      routes: [
+        { type: 'connect', backend: 'app' },
+        { type: 'disconnect', backend: 'app' },
+        { event: 'kept', backend: 'app', ack: 'durable' },
+      ],
+      ...config,
+    });
+    traffic.api = new Api(traffic.cluster.api);
+    for (let i = 0; i < people; i += 1) traffic.people.push(await traffic.join(`p${i}`));
+    traffic.running = Promise.all([traffic.#push(), ...traffic.people.map((person) => traffic.#emit(person))]);
+    return traffic;
+  }
+
+  #handle(event) {
+    if (event.type === connectEvent) {
+      const { name } = JSON.parse(event.auth);
+      this.came.push(name);
+      return { uid: name, joinRooms: [room], profile: JSON.stringify({ name }) };
+    }
+    if (event.type === disconnectEvent) this.gone.push(event.client.uid);
+    else this.received.set(event.client.uid, [...(this.received.get(event.client.uid) ?? []), argsOf(event.payload)[0]]);
+    return {};
+  }
+
+  /** Somebody who is connected, comes back by themselves, and takes note of all that they get. */
+  async join(name) {
+    const options = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200 };
+    const client = makeClient(this.cluster.url, { auth: { name }, options });
+    const person = { name, client, got: [], acked: [], connects: [], userCount: 0 };
+    client.on('n', (n) => person.got.push(n));
+    client.on('message', (m) => (person.userCount = m.data.userCount));
+    client.on('connect', () => person.connects.push(client.recovered));
+    await connected(client);
+    person.node = (await this.api.getClient(client.id)).node;
+    return person;
+  }
+
+  async #push() {
+    for (let n = 0; !this.stopped; n += 1) {
+      // One that fails may have arrived or not: nobody relies on it.
+      await this.api.push({ room }, 'n', [n]).then(() => this.pushed.push(n), () => {});
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  async #emit(person) {
+    for (let n = 0; !this.stopped && !person.left; n += 1) {
+      person.client.emit('kept', n, () => person.acked.push(n));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Lets it run on until so many more pushes have been answered. */
+  async more(pushes) {
+    const until = this.pushed.length + pushes;
+    await eventually(() => this.pushed.length >= until, 'no push is answered');
+  }
+
+  /** Ends the traffic; everybody must have got what was answered, and the backend what was acknowledged. */
+  async check() {
+    this.stopped = true;
+    await this.running;
+    const here = this.people.filter((person) => !person.left);
+    const last = await eventually(async () => {
+      const n = (this.pushed.at(-1) ?? 0) + 1000;
+      return this.api.push({ room }, 'n', [n]).then(() => (this.pushed.push(n), n), () => 0);
+    }, 'the last push is not answered');
+    for (const person of here) {
+      const [came, gone] = this.told(person);
+      assert.ok(came > gone, `${person.name} is here, and is said to have come ${came} times and gone ${gone} times`);
+    }
+    for (const { name, got } of here) {
+      await eventually(() => got.at(-1) === last, () => `${name} got ${got.at(-1)} last, not ${last}`);
+      assert.deepEqual(got, [...new Set(got)].sort((a, b) => a - b), `${name} got something twice or out of order`);
+      const missed = this.pushed.filter((n) => !got.includes(n));
+      assert.deepEqual(missed, [], `${name} has missed something`);
+    }
+    for (const { name, acked } of this.people) {
+      assert.ok(acked.length > 20, `${name} had ${acked.length} acknowledgements`);
+      const lost = () => acked.filter((n) => !this.received.get(name).includes(n));
+      await eventually(() => lost().length === 0, `${name}'s ${lost()} were acknowledged and are lost`);
+      const order = [...new Set(this.received.get(name))];
+      assert.deepEqual(order, order.toSorted((a, b) => a - b), `${name}'s events changed their places`);
+    }
+  }
+
+  /** How often the backend was told that somebody came, and that they went. */
+  told({ name }) {
+    return [this.came, this.gone].map((list) => list.filter((n) => n === name).length);
+  }
+
+  /** Waits until everybody who is here is connected, and all are told so. */
+  async present(ms) {
+    const here = this.people.filter((person) => !person.left);
+    const is = async () => {
+      const { clients, users } = await this.api.countClients({ room }).catch(() => ({}));
+      return clients === here.length && users === here.length && here.every((p) => p.client.connected && p.userCount === here.length);
+    };
+    const counts = () => here.map((p) => `${p.name} ${p.client.connected} ${p.userCount}`).join(', ');
+    await eventually(is, () => `of ${here.length} there are ${counts()}`, ms);
+  }
+
+  async stop() {
+    this.stopped = true;
+    for (const { client } of this.people) client.close();
+    await this.cluster?.stop();
+    await this.backend?.stop();
+  }
+}
+
+async function traffic(t, options) {
+  const made = await Traffic.start(options);
+  t.after(() => made.stop());
+  await made.more(50);
+  return made;
+}
+
+describe('kill -9 in the middle of traffic', { ...holdfastOnly('it is one process') }, () => {
+  it('a gateway: its clients recover at others, and those who stay away are gone for everybody', async (t) => {
+    const all = await traffic(t);
+    const [victim] = all.cluster.gateways;
+    const struck = all.people.filter((person) => person.node === victim.identity);
+    assert.ok(struck.length >= 3, `${struck.length} clients at ${victim.identity}`);
+    const [lost] = struck;
+    lost.client.io.reconnection(false);
+    lost.left = true;
+
+    await victim.stop('SIGKILL');
+    const killed = performance.now();
+    await all.present(heals);
+    await eventually(() => all.gone.includes(lost.name), 'the backend is not told who is gone', heals - (performance.now() - killed));
+    await all.more(50);
+    await all.check();
+
+    assert.deepEqual(all.gone, [lost.name], 'somebody who came back is said to be gone');
+    for (const { name, connects } of struck.slice(1)) assert.deepEqual(connects, [false, true], `${name} was not recovered`);
+    for (const { name, connects } of all.people.filter((p) => !struck.includes(p))) assert.deepEqual(connects, [false], name);
+  });
+
+  it('a gateway that comes back at once under its name', async (t) => {
+    const all = await traffic(t);
+    const [victim] = all.cluster.gateways;
+    await victim.stop('SIGKILL');
+    await all.cluster.replace(victim);
+    await all.present(heals);
+    await all.more(50);
+    await all.check();
+  });
+
+  it('a ws-api: its sessions go on at the other one', async (t) => {
+    const all = await traffic(t);
+    const [victim] = all.cluster.apis;
+    const before = all.people.map((person) => person.acked.length);
+    await victim.stop('SIGKILL');
+    // Everybody's events are acknowledged again: the other one has taken over.
+    await eventually(() => all.people.every((person, i) => person.acked.length > before[i] + 20), 'events are not acknowledged', heals);
+    await all.more(50);
+    await all.check();
+    await all.present(heals);
+    assert.deepEqual(all.gone, []);
+    for (const { name, connects } of all.people) assert.deepEqual(connects, [false], name);
+  });
+});
+
+describe('a deployment', { ...holdfastOnly('it is one process') }, () => {
+  it('all processes are replaced, one after the other, under traffic', async (t) => {
+    const all = await traffic(t, { config: { drain: { pause: '500ms', rate: 50, timeout: '10s' } } });
+    for (const old of [...all.cluster.gateways, ...all.cluster.apis]) {
+      const ended = await old.stop('SIGTERM');
+      assert.deepEqual(ended, { code: 0, signal: null }, `${old.identity}: ${old.output()}`);
+      await all.cluster.replace(old);
+      await all.more(20);
+    }
+    await all.present(heals);
+    await all.check();
+    for (const { name, connects } of all.people) {
+      assert.ok(connects.length >= 2, `${name} was never sent elsewhere`);
+      assert.ok(connects.slice(1).every(Boolean), `${name} was not recovered: ${connects}`);
+    }
+  });
+});
