@@ -78,7 +78,7 @@ var house = []room{
 		"internal/session", "internal/netpoll", "socketio", // for their settings
 		"proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect",
 		"github.com/alecthomas/kong", connectRPC, protobuf, prometheus,
-	}},
+	}, tests: []string{"github.com/goccy/go-yaml"}}, // deploy/
 
 	// The comparison drives servers, holdfast among them, from outside.
 	{folder: "bench/compare", may: []string{"internal/loadgen"}},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/redis/redistest"
 )
@@ -90,27 +91,50 @@ func TestMetricsFollowAMessage(t *testing.T) {
 	g.until(`42["hello"`)
 	g.post(`421["ask"]`)
 	g.until(`431[{"error":{"code":"UNAVAILABLE"`)
-	_, text := get(t, api+"/metrics")
-	for _, line := range []string{
-		`holdfast_clients{protocol="socket.io/5",transport="polling"} 1`,
-		`holdfast_clients{protocol="socket.io/4",transport="websocket"} 0`,
-		`holdfast_stage_seconds_count{stage="routed",way="up"} 2`, // the CONNECT as well
-		`holdfast_stage_seconds_count{stage="enqueued",way="up"} 2`,
-		`holdfast_route_events_total{event="ask",route="0",type="Message"} 1`,
-		`holdfast_backend_calls_total{backend="app",code="UNAVAILABLE"} 1`,
-		`holdfast_backend_seconds_count{backend="app"} 1`,
-		`holdfast_queue_items{of="app",queue="backend"} 0`,
-		`holdfast_queue_items{of="0",queue="inbox"} 0`,
-		`holdfast_queue_max_items{of="",queue="registrar"} 65536`,
-		`holdfast_queue_bytes{of="",queue="upstream"} 0`,
-	} {
-		if !strings.Contains(text, "\n"+line+"\n") {
-			t.Errorf("no %s in\n%s", line, grep(text, line[:strings.IndexByte(line, '{')]))
+	// What follows an answer, such as an event's leave of its queue, may take a moment.
+	eventually(t, func() (missing string) {
+		_, text := get(t, api+"/metrics")
+		for _, line := range []string{
+			`holdfast_clients{protocol="socket.io/5",transport="polling"} 1`,
+			`holdfast_clients{protocol="socket.io/4",transport="websocket"} 0`,
+			`holdfast_stage_seconds_count{stage="routed",way="up"} 2`, // the CONNECT as well
+			`holdfast_stage_seconds_count{stage="enqueued",way="up"} 2`,
+			`holdfast_route_events_total{event="ask",route="0",type="Message"} 1`,
+			`holdfast_backend_calls_total{backend="app",code="UNAVAILABLE"} 1`,
+			`holdfast_backend_seconds_count{backend="app"} 1`,
+			`holdfast_queue_items{of="app",queue="backend"} 0`,
+			`holdfast_queue_items{of="0",queue="inbox"} 0`,
+			`holdfast_queue_max_items{of="",queue="registrar"} 65536`,
+			`holdfast_queue_bytes{of="",queue="upstream"} 0`,
+		} {
+			if !strings.Contains(text, "\n"+line+"\n") {
+				missing += fmt.Sprintf("no %s in\n%s", line, grep(text, line[:strings.IndexByte(line, '{')]))
+			}
 		}
-	}
-	for _, stage := range []string{"arrived", "written", "appended", "pushed"} {
-		if !regexp.MustCompile(`holdfast_stage_seconds_count\{stage="` + stage + `",way="down"\} [1-9]`).MatchString(text) {
-			t.Errorf("nothing was %s:\n%s", stage, grep(text, "holdfast_stage_seconds_count"))
+		for _, stage := range []string{"arrived", "written", "appended", "pushed"} {
+			if !regexp.MustCompile(`holdfast_stage_seconds_count\{stage="` + stage + `",way="down"\} [1-9]`).MatchString(text) {
+				missing += fmt.Sprintf("nothing was %s:\n%s", stage, grep(text, "holdfast_stage_seconds_count"))
+			}
+		}
+		return missing
+	})
+}
+
+// eventually waits until look finds nothing missing.
+func eventually(t *testing.T, look func() (missing string)) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	every := time.NewTicker(10 * time.Millisecond)
+	defer every.Stop()
+	for {
+		missing := look()
+		if missing == "" {
+			return
+		}
+		select {
+		case <-every.C:
+		case <-deadline:
+			t.Fatal(missing)
 		}
 	}
 }
