@@ -92,7 +92,7 @@ func TestMetricsFollowAMessage(t *testing.T) {
 	g.post(`421["ask"]`)
 	g.until(`431[{"error":{"code":"UNAVAILABLE"`)
 	// What follows an answer, such as an event's leave of its queue, may take a moment.
-	eventually(t, func() (missing string) {
+	settles(t, func() (missing string) {
 		_, text := get(t, api+"/metrics")
 		for _, line := range []string{
 			`holdfast_clients{protocol="socket.io/5",transport="polling"} 1`,
@@ -120,8 +120,8 @@ func TestMetricsFollowAMessage(t *testing.T) {
 	})
 }
 
-// eventually waits until look finds nothing missing.
-func eventually(t *testing.T, look func() (missing string)) {
+// settles waits until look finds nothing missing.
+func settles(t *testing.T, look func() (missing string)) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	every := time.NewTicker(10 * time.Millisecond)
