@@ -20,8 +20,9 @@ import (
 // does not take then waits in the connection, within a bound. Deadlines mean
 // nothing any more and are accepted, for the close of a *tls.Conn sets one.
 type Socket struct {
-	nc net.Conn // nil: an engine has taken it over
-	to carrier  // the connection in the engine
+	nc    net.Conn // nil: an engine has taken it over
+	to    carrier  // the connection in the engine
+	hello *hello   // nil: the client's first message has been read
 }
 
 var _ net.Conn = (*Socket)(nil)
@@ -36,12 +37,21 @@ type carrier interface {
 
 // NewSocket wraps nc, which belongs to the Socket from then on. Only a TCP or
 // Unix stream socket of package net makes a Socket that leaves its goroutine.
-func NewSocket(nc net.Conn) *Socket { return &Socket{nc: nc} }
+//
+// It is for servers: what is read first is taken for a ClientHello, if it is one.
+func NewSocket(nc net.Conn) *Socket { return &Socket{nc: nc, hello: &hello{}} }
 
 // Read implements net.Conn.
 func (s *Socket) Read(p []byte) (int, error) {
 	if s.to != nil {
 		return s.to.readSealed(p)
+	}
+	if h := s.hello; h != nil {
+		n, err := h.read(s.nc, p)
+		if h.ended {
+			s.hello = nil
+		}
+		return n, err
 	}
 	return s.nc.Read(p)
 }
