@@ -88,6 +88,19 @@ func (r *idRing) seen(id string) bool {
 	return false
 }
 
+// all returns what is remembered, oldest first; nil of a nil ring.
+func (r *idRing) all() (ids []string) {
+	if r == nil {
+		return nil
+	}
+	for i := range r.ids {
+		if id := r.ids[(r.at+i)%len(r.ids)]; id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // drop forgets a session that is over.
 func (sh *shard) drop(c *conn) {
 	if c.dropped {

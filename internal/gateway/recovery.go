@@ -41,6 +41,7 @@ type recover struct {
 	gen      uint32
 	returned bool
 	places   []savedPlace // as last saved
+	had      []string     // the same; see message.Saved
 	back     *comeback    // while it is catching up
 }
 
@@ -57,6 +58,8 @@ type comeback struct {
 	places []message.Place // the same, advanced to the last of missed
 	missed []missed
 	bytes  int // of missed
+
+	received received // what it is known to have had of the pushes to several keys
 
 	catching bool // kept has all that its rooms get
 	kept     []missed
@@ -81,8 +84,8 @@ func (g *Gateway) lookBack(ctx context.Context, pid, offset, namespace string) *
 		g.Stats.NotRecovered.Add(1)
 		return nil
 	}
-	back := &comeback{saved: saved, stood: places, places: slices.Clone(places)}
-	if !g.read(ctx, back) {
+	back := &comeback{saved: saved, stood: places, places: slices.Clone(places), received: receivedBy(saved, older, offset)}
+	if !g.read(ctx, back) || !g.lookForTwice(ctx, back) {
 		g.Stats.NotRecovered.Add(1)
 		return nil
 	}
@@ -93,22 +96,9 @@ func (g *Gateway) lookBack(ctx context.Context, pid, offset, namespace string) *
 // offset counts from, moved on by it, and for rooms that came later by the last
 // save. A client without an offset has had no event since its CONNECT.
 func placesAt(saved *message.Saved, older []message.Saved, offset string) ([]message.Place, bool) {
-	gen, deltas, ok := parseOffset(saved.Tag, offset)
+	from, places, ok := reached(saved, older, offset)
 	if !ok {
-		gen, deltas = 1, nil
-	}
-	from := saved
-	for i := range older {
-		if older[i].Gen == gen {
-			from = &older[i]
-		}
-	}
-	if from.Gen != gen {
 		return nil, false
-	}
-	places := slices.Clone(from.Places)
-	for i := range places {
-		places[i].Seq += deltas[i]
 	}
 	// On to the last save: a room that came in between counts from the save that had
 	// it first, for what was sent there later may not have arrived.
@@ -122,6 +112,28 @@ func placesAt(saved *message.Saved, older []message.Saved, offset string) ([]mes
 		}
 	}
 	return places, true
+}
+
+// reached returns the save that an offset counts from, and its places moved on by it.
+func reached(saved *message.Saved, older []message.Saved, offset string) (from *message.Saved, places []message.Place, ok bool) {
+	gen, deltas, ok := parseOffset(saved.Tag, offset)
+	if !ok {
+		gen, deltas = 1, nil
+	}
+	from = saved
+	for i := range older {
+		if older[i].Gen == gen {
+			from = &older[i]
+		}
+	}
+	if from.Gen != gen {
+		return nil, nil, false
+	}
+	places = slices.Clone(from.Places)
+	for i := range places {
+		places[i].Seq += deltas[i]
+	}
+	return from, places, true
 }
 
 // follow returns the places of a later save with the positions of an earlier one
@@ -245,7 +257,7 @@ func (sh *shard) catchUp(cl *client) {
 	sh.g.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(sh.g.ctx, 5*time.Second)
 		defer cancel()
-		ok := sh.g.read(ctx, back)
+		ok := sh.g.read(ctx, back) && sh.g.lookForTwice(ctx, back)
 		// What was read after a head was seen reaches up to it, also where the head of
 		// an empty log is no message but the store's clock.
 		for i := range back.places {
@@ -324,6 +336,9 @@ func (sh *shard) replay(cl *client, back *comeback) {
 		stand(p.Key, p.Seq)
 	}
 	sh.saveAgain(cl)
+	for _, id := range back.saved.Had {
+		cl.hadBefore(id)
+	}
 	had := make(map[string]struct{}, len(back.missed))
 	for _, m := range mergeMissed(back.missed) {
 		stand(m.key, m.seq)
@@ -333,6 +348,9 @@ func (sh *shard) replay(cl *client, back *comeback) {
 		had[m.push.ID] = struct{}{}
 		if len(m.push.Targets) > 1 {
 			cl.hadBefore(m.push.ID) // the bus may yet bring it for another of its rooms
+			if back.received.has(m.push.ID) {
+				continue
+			}
 		}
 		if !newFilter(m.push).passes(cl) {
 			continue
@@ -393,11 +411,12 @@ func (sh *shard) saveAgain(cl *client) {
 		seat := &cl.seats[i]
 		r.places = append(r.places, savedPlace{seat.Room, message.Position{Epoch: seat.Room.Log.Epoch, Seq: seat.Seq}})
 	}
+	r.had = cl.recent.all()
 	sh.g.registrar.submit(op{save: r.saved(cl), ttl: savedFor}, nil, nil)
 }
 
 func (r *recover) saved(cl *client) *message.Saved {
-	s := &message.Saved{PID: r.pid, Client: *cl.info, Tag: r.tag, Gen: r.gen, SavedAt: time.Now()}
+	s := &message.Saved{PID: r.pid, Client: *cl.info, Tag: r.tag, Gen: r.gen, Had: r.had, SavedAt: time.Now()}
 	for _, p := range r.places {
 		s.Places = append(s.Places, message.Place{Key: p.room.Key, Position: p.Position})
 	}

@@ -6,11 +6,14 @@ import "time"
 // (connection state recovery): who it was and where it stood in each of its
 // keys' logs. It is stored under its private ID while the client lives.
 type Saved struct {
-	PID     string // private session ID, a secret
-	Client  Client
-	Tag     string // short tag of this life; an offset that bears another is a stale one
-	Gen     uint32 // grows with each save; an offset names the one that it counts from
-	Places  []Place
+	PID    string // private session ID, a secret
+	Client Client
+	Tag    string // short tag of this life; an offset that bears another is a stale one
+	Gen    uint32 // grows with each save; an offset names the one that it counts from
+	Places []Place
+	// Had is the last pushes to several keys that had been sent to it before this save:
+	// who shows an offset that counts from here has received them.
+	Had     []string
 	SavedAt time.Time
 }
 

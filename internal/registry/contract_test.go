@@ -404,6 +404,7 @@ func someSaved(tag string, gen uint32) *message.Saved {
 			{Key: roomKey("a"), Position: message.Position{Epoch: 7, Seq: 100 + uint64(gen)}},
 			{Key: message.UserKey("/", "ann"), Position: message.Position{Epoch: 7, Seq: 200}},
 		},
+		Had:     []string{fmt.Sprint("message ", gen)},
 		SavedAt: newClock().at.Add(time.Duration(gen) * time.Second),
 	}
 }
@@ -428,7 +429,7 @@ func (f *fixture) wantSaved(want ...*message.Saved) {
 	}
 	for i, g := range got {
 		w := want[i]
-		if g.PID != w.PID || g.Tag != w.Tag || g.Gen != w.Gen || !slices.Equal(g.Places, w.Places) || !g.SavedAt.Equal(w.SavedAt) {
+		if g.PID != w.PID || g.Tag != w.Tag || g.Gen != w.Gen || !slices.Equal(g.Places, w.Places) || !slices.Equal(g.Had, w.Had) || !g.SavedAt.Equal(w.SavedAt) {
 			f.Errorf("generation %d: got %+v\nwant %+v", i, g, *w)
 		}
 		if c := want[0].Client; g.Client.ID != c.ID || g.Client.Transport != c.Transport {
@@ -443,8 +444,8 @@ func testSaved(f *fixture) {
 	f.apply(connected(&c, "a"))
 	f.save(s, time.Minute)
 	want := *s
-	want.Places = slices.Clone(s.Places)
-	s.Places[0].Seq, s.Client.Transport = 0, "changed" // it was copied
+	want.Places, want.Had = slices.Clone(s.Places), slices.Clone(s.Had)
+	s.Places[0].Seq, s.Client.Transport, s.Had[0] = 0, "changed", "changed" // it was copied
 	f.wantSaved(&want)
 	newest, _, _ := f.Load(f.Context(), "pid")
 	newest.Places[0].Seq = 0 // and so is what is handed out

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type generation struct {
 	tag    string
 	at     time.Time
 	places []message.Place
+	had    []string
 }
 
 // savedSession is what one private ID leads to. The client is kept once for all
@@ -79,7 +81,7 @@ func (m *Memory) share(as *message.Client, places []message.Place) *message.Clie
 }
 
 // Load returns what was saved last under a private ID, and the generations before
-// it, newest first, which differ in Tag, Gen, Places and SavedAt. It fails with
+// it, newest first, which differ in Tag, Gen, Places, Had and SavedAt. It fails with
 // [message.ErrNotFound] when nothing was saved or its time is over.
 func (m *Memory) Load(_ context.Context, pid string) (*message.Saved, []message.Saved, error) {
 	now := m.clock()
@@ -105,7 +107,7 @@ func (m *Memory) Sweep() {
 }
 
 func (q *sessions) put(s *message.Saved, c *message.Client, places []message.Place, expires time.Duration) {
-	g := generation{gen: s.Gen, tag: s.Tag, at: s.SavedAt, places: places}
+	g := generation{gen: s.Gen, tag: s.Tag, at: s.SavedAt, places: places, had: slices.Clone(s.Had)}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e := q.byPID[s.PID]
@@ -150,6 +152,7 @@ func (e *savedSession) saved(g *generation) message.Saved {
 	copy(places, g.places)
 	return message.Saved{
 		PID: e.pid, Client: *e.client, Tag: g.tag, Gen: g.gen, Places: places, SavedAt: g.at,
+		Had: slices.Clone(g.had),
 	}
 }
 

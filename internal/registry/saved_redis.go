@@ -17,6 +17,7 @@ type generationJSON struct {
 	Gen    uint32      `json:"gen"`
 	At     time.Time   `json:"at"`
 	Places []placeJSON `json:"places"`
+	Had    []string    `json:"had,omitempty"`
 }
 
 type placeJSON struct {
@@ -37,7 +38,7 @@ type savedClient struct {
 // Save stores what a client needs to come back, as [Memory.Save] does, in one
 // command.
 func (r *Redis) Save(ctx context.Context, s *message.Saved, ttl time.Duration) error {
-	g := generationJSON{Tag: s.Tag, Gen: s.Gen, At: s.SavedAt, Places: make([]placeJSON, len(s.Places))}
+	g := generationJSON{Tag: s.Tag, Gen: s.Gen, At: s.SavedAt, Had: s.Had, Places: make([]placeJSON, len(s.Places))}
 	for i, p := range s.Places {
 		g.Places[i] = placeJSON{p.Key, p.Epoch, p.Seq}
 	}
@@ -105,7 +106,7 @@ func parseSaved(pid string, fields map[string]string) ([]message.Saved, error) {
 			return nil, fmt.Errorf("parse a generation: %w", err)
 		}
 		s := message.Saved{
-			PID: pid, Tag: g.Tag, Gen: g.Gen, SavedAt: g.At, Places: make([]message.Place, len(g.Places)),
+			PID: pid, Tag: g.Tag, Gen: g.Gen, SavedAt: g.At, Had: g.Had, Places: make([]message.Place, len(g.Places)),
 			Client: message.Client{
 				ID: c.ID, Namespace: c.Namespace, UID: c.UID, Node: c.Node,
 				AuthType: c.AuthType, ClientVersion: c.ClientVersion, Locale: c.Locale, Transport: c.Transport,

@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"holdfast/internal/message"
+	"holdfast/internal/netpoll"
+)
+
+// TestHadByAnotherKey loses the connection of a client that has had a push to two rooms
+// by one of them, while the record of the other was waiting for a lost one: what it
+// missed does not have the push again.
+func TestHadByAnotherKey(t *testing.T) {
+	other := message.RoomKey("/", "other")
+	tests := []struct {
+		name string
+		// between is what happens after the push and before the connection is lost; it
+		// returns the last offset.
+		between func(w *world, take func(want string) string, sid, offset string) string
+	}{
+		{"since the last save", func(_ *world, _ func(string) string, _, offset string) string { return offset }},
+		{"before the last save", func(w *world, take func(string) string, sid, _ string) string {
+			w.log.Gate.Open()
+			w.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", sid), Rooms: []string{"third"}}})
+			w.push("e", 9, room)
+			return take("e 9")
+		}},
+	}
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				w := newWorld(t, kind, recovering)
+				c, id := w.join(`"guid":"doc"`)
+				w.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", id.SID), Rooms: []string{"other"}}})
+				w.log.Gate.Break(errors.New("away")) // the gap stays
+				w.append("e", 1, other)
+				w.push("e", 2, room, other)
+				offset := take(t, c, "e 2")
+				offset = tt.between(w, func(want string) string { return take(t, c, want) }, id.SID, offset)
+				c.Kill()
+				w.log.Gate.Open()
+				w.push("e", 3, room, other)
+				_, missed, now := w.back(id.PID, offset, "")
+				if want := []string{"e 1", "e 3"}; !reflect.DeepEqual(missed, want) || now != id {
+					t.Errorf("missed %v as %v, want %v", missed, now, want)
+				}
+			})
+		}
+	})
+}
