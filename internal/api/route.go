@@ -122,6 +122,9 @@ func (s *Server) routeAs(ctx context.Context, p *message.Push, logged bool) (nod
 // node is gone, the lists that named it are forgotten.
 func (s *Server) send(ctx context.Context, node string, d *message.Down) error {
 	err := s.cfg.Bus.Send(ctx, node, d)
+	if d.Push != nil {
+		s.heads.note(node, d.Push.Stamps)
+	}
 	switch {
 	case err == nil:
 		s.count.sent.Add(1)

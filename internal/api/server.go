@@ -28,6 +28,7 @@ type Server struct {
 
 	rules      *rules
 	nodes      *nodeLists
+	heads      *heads
 	calls      *calls
 	pushed     *dedup[*pb.PushResponse]
 	pushWaited *dedup[*pb.PushAndWaitResponse]
@@ -60,6 +61,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger,
 		rules:      newRules(cfg.Rules),
 		nodes:      newNodeLists(cfg.Registry, cfg.Now, cfg.Limits.NodeLists),
+		heads:      newHeads(cfg.Bus, cfg.ID+"."+cfg.NewID()),
 		calls:      newCalls(cfg.Limits),
 		pushed:     newDedup[*pb.PushResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
 		pushWaited: newDedup[*pb.PushAndWaitResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
@@ -94,6 +96,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer detach()
 
 	s.intake.start()
+	s.spawn(func() { s.heads.run(s.base) })
 	s.spawn(func() { s.groups.run(s.base) })
 	if s.presence != nil {
 		s.spawn(func() { s.presence.run(s.base) })

@@ -85,6 +85,8 @@ func (g *Gateway) receive(d *message.Down) error {
 		call.each(d.Push.Size(), func(sh *shard) { sh.deliverAsking(d, call, at) })
 	case d.Push != nil:
 		return g.receivePush(d.Push)
+	case d.Heads != nil:
+		g.receiveHeads(d.Heads)
 	case d.Ack != nil:
 		g.forClient(d.Ack.Client, func(sh *shard, cl *client) { sh.sendAck(cl, d.Ack) })
 	case d.Verdict != nil:

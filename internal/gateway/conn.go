@@ -70,22 +70,25 @@ func (e *entry) authOrEmpty() []byte {
 // Seats is where the hub finds the client's places.
 func (cl *client) Seats() *[]hub.Seat[*client] { return &cl.seats }
 
-// idRing remembers the last few pushes to several keys, so that one that comes by
-// a second key later (after a repair) is not delivered twice.
+// idRing remembers the last few pushes to several keys that came by some of them alone,
+// so that one that comes by another later (after a repair) is not delivered twice.
 type idRing struct {
 	ids [16]string
 	at  int
 }
 
-func (r *idRing) seen(id string) bool {
+func (r *idRing) has(id string) bool {
 	for _, x := range r.ids {
 		if x == id {
 			return true
 		}
 	}
+	return false
+}
+
+func (r *idRing) add(id string) {
 	r.ids[r.at] = id
 	r.at = (r.at + 1) % len(r.ids)
-	return false
 }
 
 // all returns what is remembered, oldest first; nil of a nil ring.

@@ -78,6 +78,7 @@ func turnOf(log *hub.Log, stamp *message.Stamp) turn {
 // deliver takes one record from the node's inbox, which came there at a time.
 func (sh *shard) deliver(d *message.Delivery, at int64) {
 	var places []place
+	whole := true
 	for i := range d.Stamps {
 		stamp := &d.Stamps[i]
 		room := sh.room(stamp.Key)
@@ -86,9 +87,13 @@ func (sh *shard) deliver(d *message.Delivery, at int64) {
 		}
 		if sh.inOrder(room, stamp, d) {
 			places = append(places, place{room: room, seq: stamp.Seq})
+		} else {
+			whole = false
 		}
 	}
-	sh.fanOut(d.Push, places, at)
+	if len(places) > 0 {
+		sh.jobs.add(send{push: d.Push, at: at, places: places, filter: newFilter(d.Push), whole: whole})
+	}
 	for _, p := range places {
 		sh.drainEarly(p.room)
 	}
@@ -163,7 +168,7 @@ func (sh *shard) drainEarly(room *hub.Room[*client]) {
 	for _, d := range held {
 		switch turnOf(&room.Log, &d.Stamps[0]) {
 		case next:
-			sh.fanOut(d.Push, []place{{room: room, seq: d.Stamps[0].Seq}}, 0)
+			sh.fanOut(d.Push, []place{{room: room, seq: d.Stamps[0].Seq}})
 		case early:
 			kept = append(kept, d)
 		}
@@ -247,10 +252,19 @@ func (sh *shard) repairAll(late behind) {
 func (sh *shard) runRepairs() {
 	waiting := sh.repairs[:0]
 	sh.repairAt = sh.now + repairAgain
-	for _, r := range sh.repairs {
+	for i, r := range sh.repairs {
+		if sh.fetching >= maxFetches || sh.jobs.items > sh.g.cfg.InboxRecords/2 {
+			sh.repairAt = sh.now + repairDelay
+			if len(waiting) == 0 {
+				sh.repairs = sh.repairs[i:] // there may be very many
+				return
+			}
+			waiting = append(waiting, sh.repairs[i:]...)
+			break
+		}
 		switch {
 		case sh.hub.Room(r.room.Key) != r.room:
-		case r.at > sh.now || sh.fetching >= maxFetches || sh.jobs.items > sh.g.cfg.InboxRecords/2:
+		case r.at > sh.now:
 			sh.repairAt = min(sh.repairAt, max(r.at, sh.now+repairDelay))
 			waiting = append(waiting, r)
 		case r.known != 0 && r.room.Log.Seq >= r.known:
@@ -313,7 +327,7 @@ func (sh *shard) repaired(
 	for _, r := range records {
 		if r.Seq > room.Log.Seq && room.Log.Epoch == after.Epoch {
 			room.Log.Seq = r.Seq
-			sh.fanOut(r.Push, []place{{room: room, seq: r.Seq}}, 0)
+			sh.fanOut(r.Push, []place{{room: room, seq: r.Seq}})
 		}
 	}
 	sh.drainEarly(room)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -360,4 +361,126 @@ func TestVolatile(t *testing.T) {
 		w.push("e", 1, room)
 		event(t, c, `["e",1]`)
 	})
+}
+
+// TestLostOnlyMessage has the bus lose the only record that a room has had for long, or
+// ever, or the only one to a client: what the producer tells of it makes up for it, also
+// where that is lost in its turn.
+func TestLostOnlyMessage(t *testing.T) {
+	heads := func(number uint64, stamps ...message.Stamp) *message.Down {
+		return &message.Down{Heads: &message.Heads{Producer: "p", Number: number, Stamps: stamps}}
+	}
+	tests := []struct {
+		name string
+		tell func(stamp message.Stamp) []*message.Down
+		want int64 // surveys
+	}{
+		{"told", func(s message.Stamp) []*message.Down { return []*message.Down{heads(1, s)} }, 0},
+		{"told again", func(s message.Stamp) []*message.Down {
+			return []*message.Down{heads(1), heads(1, s), heads(1)}
+		}, 0},
+		{"that is lost, too", func(message.Stamp) []*message.Down { return []*message.Down{heads(1), heads(3)} }, 1},
+		{"told before this node heard of the producer", func(message.Stamp) []*message.Down {
+			return []*message.Down{heads(7), heads(8)}
+		}, 1},
+	}
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		for _, tt := range tests {
+			for _, change := range []func(*Config){nil, recovering} {
+				w := newWorld(t, kind, change)
+				c, id := w.join(`"guid":"doc","uid":"u"`)
+				n := 0
+				for _, key := range []message.Key{room, message.ClientKey("/", id.SID), message.UserKey("/", "u"), message.AllKey("/")} {
+					w.onShards(func(sh *shard) { clear(sh.active) }) // quiet for long
+					n++
+					_, stamps := w.append("e", n, key)
+					before := w.gw.Stats.Surveys.Load()
+					for _, d := range tt.tell(stamps[0]) {
+						d.Heads.Producer = fmt.Sprint("p", n)
+						_ = w.bus.Send("n1", d)
+					}
+					p, err := c.Packet()
+					if want := fmt.Sprintf(`["e",%d`, n); err != nil || !strings.HasPrefix(string(p.Data), want) {
+						t.Fatalf("%s, %s: got %s, %v, want %s", tt.name, key, p.Data, err, want)
+					}
+					if got := w.gw.Stats.Surveys.Load() - before; got != tt.want {
+						t.Errorf("%s, %s: %d surveys", tt.name, key, got)
+					}
+				}
+				w.close()
+			}
+		}
+	})
+}
+
+// TestSurveyIsPaged looks through more rooms than are asked for at once, while the log is
+// away at first.
+func TestSurveyIsPaged(t *testing.T) {
+	w := newWorld(t, netpoll.Auto, func(c *Config) { c.Shards, c.MaxRooms = 1, 10_000 })
+	c, id := w.join(`"uid":"u"`)
+	var rooms []string
+	for i := range 2*headsPage + 10 {
+		rooms = append(rooms, fmt.Sprint(i))
+	}
+	w.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", id.SID), Rooms: rooms}})
+	w.onShards(func(sh *shard) { clear(sh.active) })
+	for _, i := range []int{0, headsPage, 2 * headsPage} {
+		w.append("e", i, message.RoomKey("/", rooms[i]))
+	}
+	w.log.Gate.Break(errors.New("away"))
+	_ = w.bus.Send("n1", &message.Down{Heads: &message.Heads{Producer: "p", Number: 2}})
+	w.until("the survey has begun", func() (begun bool) {
+		w.onShards(func(sh *shard) { begun = len(sh.survey.page) > 0 && !sh.survey.asking })
+		return begun
+	})
+	w.log.Gate.Open()
+	got := make(map[string]bool)
+	for range 3 {
+		p, err := c.Packet()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[string(p.Data)] = true
+	}
+	for _, i := range []int{0, headsPage, 2 * headsPage} {
+		if !got[fmt.Sprintf(`["e",%d]`, i)] {
+			t.Errorf("%d is missing in %v", i, got)
+		}
+	}
+}
+
+// TestProducers counts what producers say.
+func TestProducers(t *testing.T) {
+	var x producers
+	says := []struct {
+		name    string
+		number  uint64
+		missing bool
+	}{
+		{"a", 1, false},
+		{"a", 1, false},
+		{"a", 2, false},
+		{"b", 1, false},
+		{"a", 4, true},
+		{"a", 3, false}, // late
+		{"a", 5, false},
+		{"c", 2, true},
+	}
+	for i, s := range says {
+		if got := x.hear(s.name, s.number, int64(i)); got != s.missing {
+			t.Errorf("%d: %+v: missing: %v", i, s, got)
+		}
+	}
+	if x.silent(producerSilence) {
+		t.Error("silent too soon")
+	}
+	if !x.silent(producerSilence+5) || len(x.by) != 2 { // b
+		t.Errorf("%d are left", len(x.by))
+	}
+	for i := range 2 * maxProducers {
+		x.hear(fmt.Sprint(i), 1, 0)
+	}
+	if len(x.by) > maxProducers {
+		t.Errorf("%d are remembered", len(x.by))
+	}
 }

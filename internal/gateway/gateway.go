@@ -146,6 +146,8 @@ type Gateway struct {
 	stopOnce sync.Once
 	stopOps  context.CancelFunc
 	claims   claims
+
+	producers producers
 }
 
 // Stats counts what happened on a node since it started. All fields may be read
@@ -158,6 +160,7 @@ type Stats struct {
 	Dropped                 atomic.Int64 // volatile messages that a client was too slow for
 	Overflows               atomic.Int64 // records that a full inbox refused
 	Repairs                 atomic.Int64 // gaps fetched from a log
+	Surveys                 atomic.Int64 // times that all rooms were compared with their logs
 	Recovered, NotRecovered atomic.Int64
 	SlowConsumers           atomic.Int64
 	Malformed               atomic.Int64 // sessions that ended for what they sent

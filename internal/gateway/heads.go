@@ -9,7 +9,8 @@ import (
 )
 
 // A record that the bus lost shows by its successor. When it was the last one of its
-// room nothing comes after it, so a shard compares the positions of rooms that have
+// room nothing comes after it but what its producer tells (producers.go). One that no
+// producer knows of, since it died between the log and the bus, shows by nothing, so a shard compares the positions of rooms that have
 // just been active with the heads of their logs, and has fetched what is behind.
 // Rooms that are idle cost nothing: they are not in the table.
 
@@ -31,19 +32,20 @@ func (sh *shard) compareHeads() {
 	}
 	sh.headsAt = sh.now + headsEvery
 	var rooms []*hub.Room[*client]
-	var epochs []uint64
 	for room, last := range sh.active {
 		switch {
+		case !room.Log.Live: // later
 		case sh.now-last > activeFor:
 			delete(sh.active, room)
-		case room.Log.Live && !room.Log.Repairing:
-			rooms, epochs = append(rooms, room), append(epochs, room.Log.Epoch)
+		case !room.Log.Repairing:
+			rooms = append(rooms, room)
 		}
 	}
 	if len(rooms) == 0 {
 		return
 	}
 	sh.asking = true
+	epochs := epochsOf(rooms)
 	sh.g.wg.Go(func() {
 		heads, err := sh.g.heads(rooms)
 		sh.inbox.post(func() {
@@ -51,17 +53,32 @@ func (sh *shard) compareHeads() {
 			if err != nil {
 				sh.g.cfg.Logger.Warn("the heads of active rooms cannot be read, trying again", "rooms", len(rooms), "err", err)
 			}
-			for i, room := range rooms {
-				switch {
-				case sh.hub.Room(room.Key) != room:
-				case i >= len(heads):
+			sh.compareAll(rooms[:len(heads)], epochs, heads)
+			for _, room := range rooms[len(heads):] {
+				if sh.hub.Room(room.Key) == room {
 					sh.active[room] = sh.now // not known yet
-				case room.Log.Epoch == epochs[i]: // else the head may be of the epoch before
-					sh.compare(room, heads[i])
 				}
 			}
 		})
 	})
+}
+
+func epochsOf(rooms []*hub.Room[*client]) []uint64 {
+	epochs := make([]uint64, len(rooms))
+	for i, room := range rooms {
+		epochs[i] = room.Log.Epoch
+	}
+	return epochs
+}
+
+// compareAll compares rooms with the heads that were read when they were in epochs.
+func (sh *shard) compareAll(rooms []*hub.Room[*client], epochs []uint64, heads []message.Position) {
+	for i, room := range rooms {
+		// In another epoch since, the head may be of the one before.
+		if sh.hub.Room(room.Key) == room && room.Log.Epoch == epochs[i] {
+			sh.compare(room, heads[i])
+		}
+	}
 }
 
 // heads reads the heads of rooms, of as many as it can.

@@ -115,6 +115,15 @@ func (b *inbox) deliver(d *message.Delivery, at int64) error {
 	return b.bounded(d.Size(), task{record: d, at: at}, d)
 }
 
+// told queues what a producer tells of these stamps. Their rooms are noted for repair
+// when there is no room.
+func (b *inbox) told(stamps []message.Stamp, run func()) {
+	_ = b.bounded(len(stamps)*stampSize, task{run: run}, &message.Delivery{Stamps: stamps})
+}
+
+// stampSize is about what a stamp takes, in bytes.
+const stampSize = 96
+
 func (b *inbox) bounded(size int, t task, d *message.Delivery) error {
 	b.mu.Lock()
 	if b.closed {

@@ -19,6 +19,7 @@ type send struct {
 	push   *message.Push
 	at     int64 // when it came, see [Gateway.nanos]; 0: it was held or fetched from the log
 	places []place
+	whole  bool // it goes to all of its rooms here at once, and cannot come by another later
 	filter *filter
 	forms  []form
 	ask    *ackCall // of a push that wants acknowledgements
@@ -58,13 +59,9 @@ func (q *jobQueue) pending() bool { return len(q.jobs) > 0 }
 // maxMerged bounds the messages that go along with one job.
 const maxMerged = 64
 
-// fanOut queues a message for the members of its rooms. at is when it came, 0 for one
-// that is late for reasons of its own.
-func (sh *shard) fanOut(p *message.Push, places []place, at int64) {
-	if len(places) == 0 {
-		return
-	}
-	sh.jobs.add(send{push: p, at: at, places: places, filter: newFilter(p)})
+// fanOut queues a message that is late for the members of one of its rooms.
+func (sh *shard) fanOut(p *message.Push, places []place) {
+	sh.jobs.add(send{push: p, places: places, filter: newFilter(p)})
 }
 
 func (q *jobQueue) add(s send) {
@@ -200,7 +197,7 @@ func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool
 			fresh = true
 		}
 	}
-	if !fresh || len(s.push.Targets) > 1 && cl.hadBefore(s.push.ID) || !s.filter.passes(cl) {
+	if !fresh || len(s.push.Targets) > 1 && cl.hadBefore(s.push.ID, !s.whole) || !s.filter.passes(cl) {
 		return
 	}
 	if s.ask != nil {
@@ -214,11 +211,19 @@ func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool
 	sh.sendOut(cl, out, sh.offset(cl))
 }
 
-func (cl *client) hadBefore(id string) bool {
-	if cl.recent == nil {
-		cl.recent = &idRing{}
+// hadBefore tells whether the client has had a push to several keys, and remembers with
+// note set that it has now.
+func (cl *client) hadBefore(id string, note bool) bool {
+	if cl.recent != nil && cl.recent.has(id) {
+		return true
 	}
-	return cl.recent.seen(id)
+	if note {
+		if cl.recent == nil {
+			cl.recent = &idRing{}
+		}
+		cl.recent.add(id)
+	}
+	return false
 }
 
 // sendOut queues an encoded message on the client's session; false when it was not

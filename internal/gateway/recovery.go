@@ -74,7 +74,7 @@ type missed struct {
 // lookBack finds a client's save and what it has missed. nil: it cannot be
 // recovered, and begins anew. It runs on a goroutine of its own.
 func (g *Gateway) lookBack(ctx context.Context, pid, offset, namespace string) *comeback {
-	saved, older, err := g.cfg.Registry.Load(ctx, pid)
+	saved, older, err := g.load(ctx, pid, offset)
 	if err != nil || saved.Client.Namespace != namespace {
 		g.Stats.NotRecovered.Add(1)
 		return nil
@@ -90,6 +90,35 @@ func (g *Gateway) lookBack(ctx context.Context, pid, offset, namespace string) *
 		return nil
 	}
 	return back
+}
+
+// loadPatience is how long a save is waited for that an offset counts from and that is
+// not there yet.
+const loadPatience = time.Second
+
+// load reads a client's save. An event that counts from a save may reach the client
+// before the save reaches the registry, and a client that loses its connection then can
+// be back before it: so this node's own writes are waited for, and those of another for
+// a moment.
+func (g *Gateway) load(ctx context.Context, pid, offset string) (saved *message.Saved, older []message.Saved, err error) {
+	if err := g.registrar.flush(ctx); err != nil {
+		return nil, nil, err
+	}
+	for began := time.Now(); ; {
+		saved, older, err = g.cfg.Registry.Load(ctx, pid)
+		if err != nil {
+			return nil, nil, err
+		}
+		gen, _, ok := parseOffset(saved.Tag, offset)
+		if !ok || gen <= saved.Gen || time.Since(began) >= loadPatience {
+			return saved, older, nil
+		}
+		select {
+		case <-time.After(loadPatience / 20):
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
 }
 
 // placesAt returns where the client stood by its offset: in the save that the
@@ -337,7 +366,7 @@ func (sh *shard) replay(cl *client, back *comeback) {
 	}
 	sh.saveAgain(cl)
 	for _, id := range back.saved.Had {
-		cl.hadBefore(id)
+		cl.hadBefore(id, true)
 	}
 	had := make(map[string]struct{}, len(back.missed))
 	for _, m := range mergeMissed(back.missed) {
@@ -347,7 +376,7 @@ func (sh *shard) replay(cl *client, back *comeback) {
 		}
 		had[m.push.ID] = struct{}{}
 		if len(m.push.Targets) > 1 {
-			cl.hadBefore(m.push.ID) // the bus may yet bring it for another of its rooms
+			cl.hadBefore(m.push.ID, true) // the bus may yet bring it for another of its rooms
 			if back.received.has(m.push.ID) {
 				continue
 			}

@@ -129,6 +129,18 @@ func (r *registrar) rouse() {
 	}
 }
 
+// flush waits until all that has been submitted so far is carried out.
+func (r *registrar) flush(ctx context.Context) error {
+	done := make(chan struct{})
+	r.submit(op{done: func([]message.Position) { close(done) }}, nil, nil)
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // carryOut does one op at once, on stores that never wait.
 func (r *registrar) carryOut(o *op) (heads []message.Position, err error) {
 	ctx := context.Background()

@@ -46,6 +46,7 @@ type shard struct {
 	active   map[*hub.Room[*client]]int64               // rooms of which a record came lately → when
 	headsAt  int64                                      // when their heads are compared next
 	asking   bool                                       // the heads are being read
+	survey   survey
 	repairs  []repair
 	repairAt int64 // when the first of them is due
 	fetching int   // logs that are being read
@@ -127,6 +128,9 @@ func (sh *shard) stop() {
 	sh.endSome(len(sh.sessions), session.ShuttingDown)
 	sh.endCalls()
 	sh.retryBacklog()
+	if sh.survey.stop != nil {
+		sh.survey.stop()
+	}
 	_ = sh.engine.Close()
 }
 
@@ -208,6 +212,10 @@ func (sh *shard) sweep() {
 	if len(sh.active) > 0 {
 		sh.compareHeads()
 	}
+	if sh.index == 0 && sh.g.producers.silent(sh.now) {
+		sh.g.survey()
+	}
+	sh.runSurvey()
 }
 
 // settle follows up on a call of c's session: it does the actions, arms the timer

@@ -208,7 +208,7 @@ func (w *world) append(event string, n int, targets ...message.Key) (*message.Pu
 // call makes a call and waits for its end.
 func (w *world) call(d *message.Down) []message.Reply {
 	w.t.Helper()
-	c, err := w.bus.Call("n1", d)
+	c, err := w.bus.Call(w.gw.cfg.Node, d)
 	if err != nil {
 		w.t.Fatal(err)
 	}

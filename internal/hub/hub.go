@@ -12,7 +12,12 @@
 // noted at its start, so that nobody is visited twice or passed over.
 package hub
 
-import "holdfast/internal/message"
+import (
+	"iter"
+	"maps"
+
+	"holdfast/internal/message"
+)
 
 // Member is what a room holds: a pointer to a client, which keeps its own seats.
 type Member[M any] interface {
@@ -64,6 +69,10 @@ func New[M Member[M]]() *Index[M] {
 
 // Room returns the room behind key, nil when nobody is in it.
 func (x *Index[M]) Room(key message.Key) *Room[M] { return x.rooms[key] }
+
+// All goes through the rooms that have members, in no order. Rooms may come and go
+// meanwhile: of those it may see some or not.
+func (x *Index[M]) All() iter.Seq[*Room[M]] { return maps.Values(x.rooms) }
 
 // Rooms returns the number of rooms that have members.
 func (x *Index[M]) Rooms() int { return len(x.rooms) }

@@ -12,6 +12,7 @@ type Down struct {
 	Join       *Membership
 	Leave      *Membership
 	Disconnect *Disconnect
+	Heads      *Heads
 	// Call names the request that this record makes; ReplyTo is the ws-api that
 	// waits. A node answers every record that has one with Replies until Done.
 	Call    string
@@ -95,6 +96,16 @@ type Disconnect struct {
 	To             Key
 	AllowReconnect bool
 	Reason         string
+}
+
+// Heads tells a node what a ws-api has lately sent to it, so that what the bus has
+// lost of that is noticed although nothing follows it.
+type Heads struct {
+	Producer string // the life of a ws-api
+	// Number counts the producer's Heads to this node. One that is repeated for want of
+	// news keeps its number, and its stamps at first.
+	Number uint64
+	Stamps []Stamp // the last one sent of each key, since the number before
 }
 
 // Reply is one part of a node's answer to a call.

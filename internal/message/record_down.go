@@ -29,12 +29,15 @@ const (
 	headerDone        = "X-Done"
 	headerError       = "X-Error"
 	headerAnswer      = "X-Answer"
+	headerProducer    = "X-Producer"
+	headerNumber      = "X-Number"
 	kindPush          = "push"
 	kindAck           = "ack"
 	kindVerdict       = "verdict"
 	kindJoin          = "join"
 	kindLeave         = "leave"
 	kindDisconnect    = "disconnect"
+	kindHeads         = "heads"
 	operatorMulticast = "multicast"
 )
 
@@ -89,6 +92,13 @@ func (d *Down) Record() (key string, headers []Header, body []byte) {
 		w.text(headerTo, key)
 		w.flag(headerReconnect, d.Disconnect.AllowReconnect)
 		w.text(headerReason, d.Disconnect.Reason)
+	case d.Heads != nil:
+		w.text(headerKind, kindHeads)
+		w.text(headerProducer, d.Heads.Producer)
+		w.number(headerNumber, d.Heads.Number)
+		if len(d.Heads.Stamps) > 0 {
+			w.stamps(d.Heads.Stamps)
+		}
 	}
 	w.text(headerCall, d.Call)
 	w.text(headerReplyTo, d.ReplyTo)
@@ -202,6 +212,7 @@ type downParts struct {
 	profile    string
 	reject     *Reject
 	disconnect Disconnect
+	heads      Heads
 }
 
 // ParseDown reads what [Down.Record] wrote. The record aliases the headers' values
@@ -251,6 +262,9 @@ func (p *downParts) choose(b *recordBody) (*Down, error) {
 	case kindDisconnect:
 		p.disconnect.To = p.to
 		d.Disconnect = &p.disconnect
+	case kindHeads:
+		p.heads.Stamps = p.delivery.Stamps
+		d.Heads = &p.heads
 	default:
 		return nil, fmt.Errorf("%w: %s %q is unknown", ErrRecord, headerKind, p.kind)
 	}
@@ -288,6 +302,10 @@ func (r *recordReader) downHeader(p *downParts, h Header) bool {
 		p.disconnect.AllowReconnect = r.flag(h)
 	case headerReason:
 		p.disconnect.Reason = h.Value
+	case headerProducer:
+		p.heads.Producer = h.Value
+	case headerNumber:
+		p.heads.Number = r.number(h)
 	default:
 		return false
 	}

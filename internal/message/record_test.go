@@ -83,7 +83,7 @@ func TestDownRecordRoundTrip(t *testing.T) {
 		var d Down
 		fill(reflect.ValueOf(&d).Elem(), rand.New(rand.NewPCG(seed, 1)))
 		one := Down{Call: d.Call, ReplyTo: d.ReplyTo, Expires: d.Expires}
-		switch seed % 6 {
+		switch seed % 7 {
 		case 0:
 			one.Push = d.Push
 			if seed%4 == 0 {
@@ -102,6 +102,8 @@ func TestDownRecordRoundTrip(t *testing.T) {
 			one.Leave = d.Leave
 		case 5:
 			one.Disconnect = d.Disconnect
+		case 6:
+			one.Heads = d.Heads
 		}
 		_, headers, body := one.Record()
 		got, err := ParseDown(headers, body)

@@ -10,7 +10,7 @@ import (
 	"holdfast/internal/message"
 )
 
-// Loss is what a bus does to pushes, each as a probability between 0 and 1. Calls
+// Loss is what a bus does to pushes and heads, each as a probability between 0 and 1. Calls
 // are not touched: whoever calls sees that no answer comes.
 type Loss struct {
 	Drop, Repeat, Delay float64
@@ -100,7 +100,7 @@ func (b *Bus) Send(node string, d *message.Down) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.turn()
-	if d.Push == nil || d.Push.WantAcks {
+	if d.Heads == nil && (d.Push == nil || d.Push.WantAcks) {
 		return b.pass(node, d)
 	}
 	if b.random.Float64() < b.loss.Repeat {
