@@ -104,14 +104,10 @@ func newVerifier(cfg *boot.Config, log *slog.Logger) (*auth.Verifier, error) {
 
 // newGateway makes the node of this process, with the worker number that it has.
 func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers gateway.Peers, observe gateway.Observer, log *slog.Logger) (*gateway.Gateway, error) {
-	snowflake, err := node.New(h.lease.Worker, time.Now)
-	if err != nil {
-		return nil, fmt.Errorf("make the node's IDs: %w", err)
-	}
 	l := &cfg.Limits
 	g := gateway.Config{
 		Node: s.identity, Peers: peers, Registry: s.registry, Log: s.log, Bus: s.bus,
-		Auth: authenticator{v}, IDs: &ids{snowflake: snowflake, entropy: node.NewEntropy(nil), holder: h}, Logger: log, Observe: observe,
+		Auth: authenticator{v}, IDs: &ids{snowflake: h.ids, entropy: node.NewEntropy(nil), holder: h}, Logger: log, Observe: observe,
 		Session: session.Config{
 			PingInterval: cfg.Heartbeat.Interval.Milliseconds(), PingTimeout: cfg.Heartbeat.Timeout.Milliseconds(),
 			ConnectTimeout: cfg.Timeouts.Connect.Milliseconds(),

@@ -19,6 +19,7 @@ type holder struct {
 	start time.Time
 	until atomic.Int64 // since start; 0: for ever
 	about func() node.About
+	ids   *node.Snowflake
 }
 
 var errLease = errors.New("the lease of the worker number could not be renewed")
@@ -30,9 +31,20 @@ func (h *holder) check() error {
 	return nil
 }
 
-// renewed notes that a renewal which began at the given time has succeeded.
-func (h *holder) renewed(began time.Time) {
-	h.until.Store(int64(began.Sub(h.start) + node.LeaseTime))
+// renew shows that the holder lives and has its lease prolonged. lost is true when the
+// stores may have lost what this node has written.
+func (s *stores) renew(ctx context.Context, h *holder) (lost bool, err error) {
+	began := time.Now()
+	until := began.Add(node.LeaseTime)
+	got, err := s.workers.Renew(ctx, h.lease, until, h.about())
+	if err != nil {
+		return false, err
+	}
+	if got.IDs {
+		h.ids.Reserve(until)
+		h.until.Store(int64(began.Sub(h.start) + node.LeaseTime))
+	}
+	return got.Lost, nil
 }
 
 // acquire takes the worker number of this process's identity, and clears away what a
@@ -45,16 +57,57 @@ func (s *stores) acquire(ctx context.Context, about func() node.About, log *slog
 	}
 	h := &holder{lease: lease, start: time.Now(), about: about}
 	if s.shared == nil {
-		return h, nil
+		h.ids, err = node.New(lease.Worker, time.Now)
+		return h, err
+	}
+	if h.ids, err = node.NewLeased(lease, time.Now); err != nil {
+		return nil, fmt.Errorf("make the node's IDs: %w", err)
 	}
 	// Its time counts from here: the acquisition may have waited longer than it lasts.
-	if _, err := s.workers.Renew(ctx, lease, about()); err != nil {
+	if _, err := s.renew(ctx, h); err != nil {
 		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
 	}
-	h.renewed(h.start)
+	if err := s.inherit(ctx, log); err != nil {
+		return nil, err
+	}
+	if err := h.begin(ctx); err != nil {
+		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
+	}
+	if _, err := s.renew(ctx, h); err != nil {
+		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
+	}
+	return h, nil
+}
+
+// maxWait is how long a node waits until the time of its predecessor's IDs is over. That
+// is a lease and what clocks differ, unless one of them is plainly wrong.
+const maxWait = node.LeaseTime + 5*time.Second
+
+// begin waits until IDs can be made: those of a process that has had the number before,
+// and may only seem to be dead, have times of their own.
+func (h *holder) begin(ctx context.Context) error {
+	wait := time.Until(h.lease.Since)
+	if wait <= 0 {
+		return nil
+	}
+	if wait > maxWait {
+		return fmt.Errorf("worker number %d has IDs that are %v ahead of this host's clock: set the clock, or give this process another node.identity", h.lease.Worker, wait.Round(time.Second))
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// inherit clears away what a process of the same identity has left behind.
+func (s *stores) inherit(ctx context.Context, log *slog.Logger) error {
 	left, err := s.shared.registry.Bury(ctx, s.identity)
 	if err != nil {
-		return nil, fmt.Errorf("clear what node.identity %q has left in the registry: %w", s.identity, err)
+		return fmt.Errorf("clear what node.identity %q has left in the registry: %w", s.identity, err)
 	}
 	if len(left) > 0 {
 		log.Info("clients of this node's life before are gone", "clients", len(left))
@@ -66,10 +119,10 @@ func (s *stores) acquire(ctx context.Context, about func() node.About, log *slog
 			Order: c.ID, Session: c.ID, Rooms: c.Rooms, Reason: "transport close", Received: time.Now(),
 		}
 		if err := s.bus.Publish(up); err != nil {
-			return nil, fmt.Errorf("tell that the clients of node.identity %q are gone: %w", s.identity, err)
+			return fmt.Errorf("tell that the clients of node.identity %q are gone: %w", s.identity, err)
 		}
 	}
-	return h, nil
+	return nil
 }
 
 // keep renews the lease until ctx ends, and gives it back then. It fails when the
@@ -89,17 +142,14 @@ func (s *stores) keep(ctx context.Context, ready func(), h *holder, rewrite func
 		case <-ctx.Done():
 			return s.release(ctx, h)
 		}
-		began := time.Now()
 		renew, cancel := context.WithTimeout(ctx, node.LeaseTime)
-		lost, err := s.workers.Renew(renew, h.lease, h.about())
+		lost, err := s.renew(renew, h)
 		cancel()
 		switch {
+		case err == nil && lost:
+			log.Warn("redis has lost what this node wrote, or took it for dead; the node writes all of it again")
+			rewrite()
 		case err == nil:
-			h.renewed(began)
-			if lost {
-				log.Warn("redis has lost what this node wrote, or took it for dead; the node writes all of it again")
-				rewrite()
-			}
 		case errors.Is(err, node.ErrFenced):
 			return fmt.Errorf("node.identity %q: another process has taken it over: %w", s.identity, err)
 		case ctx.Err() == nil:
@@ -111,7 +161,7 @@ func (s *stores) keep(ctx context.Context, ready func(), h *holder, rewrite func
 func (s *stores) release(ctx context.Context, h *holder) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	return s.workers.Release(ctx, h.lease)
+	return s.workers.Release(ctx, h.lease, h.ids.Last())
 }
 
 // bury looks for nodes that have died and clears away what they have left; buried is

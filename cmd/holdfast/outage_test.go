@@ -34,10 +34,7 @@ func newWitness(t *testing.T, clients, uid, room string) *witness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ws, err := testnet.Dial(clients+"/socket.io/", nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ws := dialPatiently(t, clients)
 	p, err := ws.Connect("/", fmt.Sprintf(`{"token":%q,"guid":%q}`, token, room))
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +67,28 @@ func newWitness(t *testing.T, clients, uid, room string) *witness {
 		<-done
 	})
 	return w
+}
+
+// dialPatiently opens a session as soon as the node lets newcomers in.
+func dialPatiently(t *testing.T, clients string) *testnet.Client {
+	t.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(20 * time.Second); ; {
+		ws, err := testnet.Dial(clients+"/socket.io/", nil, nil)
+		var refused *testnet.Refused
+		if err == nil {
+			return ws
+		}
+		if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
+			t.Fatal(err)
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal(err)
+		}
+	}
 }
 
 func (w *witness) all() (string, error) {

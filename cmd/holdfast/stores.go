@@ -36,8 +36,8 @@ type stores struct {
 	}
 	workers interface {
 		Acquire(ctx context.Context, identity string) (node.Lease, error)
-		Renew(ctx context.Context, l node.Lease, about node.About) (lost bool, err error)
-		Release(ctx context.Context, l node.Lease) error
+		Renew(ctx context.Context, l node.Lease, until time.Time, about node.About) (node.Renewed, error)
+		Release(ctx context.Context, l node.Lease, last time.Time) error
 	}
 	shared *sharedStores // nil: the stores are this process's own
 

@@ -6,13 +6,16 @@
 -- KEYS[2]  hash: worker → identity
 -- KEYS[3]  hash: generation (the last one given), next (number to try first), since
 --          (Redis' clock in µs when this registry was found empty)
+-- KEYS[4]  hash: worker → "<ms since 1970> <generation>": no ID of that number has a
+--          later time, and who had it last
 -- ARGV[1]  identity
 -- ARGV[2]  highest worker number
 -- ARGV[3]  milliseconds after "since" in which nobody new gets a number
--- Returns {worker, generation as text}, {-1, milliseconds to wait}, or {-2} when all
--- numbers are taken.
+-- ARGV[4]  µs that are added to the clock (0, but for tests)
+-- Returns {worker, generation as text, the time of that number in KEYS[4] or '0'},
+-- {-1, milliseconds to wait}, or {-2} when all numbers are taken.
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = time[1] * 1000000 + time[2] + tonumber(ARGV[4])
 local since = tonumber(redis.call('HGET', KEYS[3], 'since'))
 if not since or since > now then
   since = now
@@ -51,4 +54,6 @@ local last = tonumber(redis.call('HGET', KEYS[3], 'generation') or '0')
 local generation = string.format('%.0f', math.max(last + 1, now))
 redis.call('HSET', KEYS[3], 'generation', generation)
 redis.call('HSET', KEYS[1], ARGV[1], worker .. ' ' .. generation .. ' 0')
-return { worker, generation }
+local ms = string.match(redis.call('HGET', KEYS[4], worker) or '0', '^%d+')
+redis.call('HSET', KEYS[4], worker, ms .. ' ' .. generation)
+return { worker, generation, ms }

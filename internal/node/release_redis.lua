@@ -6,6 +6,7 @@
 -- ARGV[3]  generation
 -- ARGV[4]  the beat at which the holder was found dead; '' when it is the holder
 --          itself that releases
+-- ARGV[5]  ms since 1970, of the holder's last ID; '' where that is not known
 -- Returns 1 when it was freed.
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if not held then
@@ -18,5 +19,8 @@ end
 redis.call('HDEL', KEYS[1], ARGV[1])
 if redis.call('HGET', KEYS[2], worker) == ARGV[1] then
   redis.call('HDEL', KEYS[2], worker)
+end
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[4], worker, ARGV[5] .. ' ' .. generation)
 end
 return 1

@@ -34,6 +34,7 @@ const MaxBackwards = 10 * time.Millisecond
 var (
 	ErrWorker         = fmt.Errorf("worker number is not within 0 and %d", MaxWorker)
 	ErrClockBackwards = errors.New("clock runs backwards")
+	ErrNotReserved    = errors.New("the time of an ID is not within the lease of its worker number")
 	ErrClockRange     = errors.New("clock is outside of what an ID can hold")
 	ErrNotSnowflake   = errors.New("not a Snowflake")
 )
@@ -47,6 +48,7 @@ type Snowflake struct {
 	mu       sync.Mutex
 	last     int64 // ms since the epoch of the last ID
 	sequence uint64
+	until    int64 // ms since the epoch; no ID is later
 }
 
 // New returns a maker of IDs for a worker number, which must be the caller's alone
@@ -58,7 +60,34 @@ func New(worker uint16, now func() time.Time) (*Snowflake, error) {
 	if now == nil {
 		now = time.Now
 	}
-	return &Snowflake{worker: uint64(worker) << sequenceBits, now: now, last: -1}, nil
+	return &Snowflake{worker: uint64(worker) << sequenceBits, now: now, last: -1, until: maxTime}, nil
+}
+
+// NewLeased returns a maker of IDs for the number of a lease. It makes none before
+// [Snowflake.Reserve], and none that is not later than the lease's Since.
+func NewLeased(l Lease, now func() time.Time) (*Snowflake, error) {
+	s, err := New(l.Worker, now)
+	if err != nil {
+		return nil, err
+	}
+	s.last, s.sequence = max(l.Since.UnixMilli()-epochMilli, -1), maxSequence
+	s.until = s.last
+	return s, nil
+}
+
+// Reserve lets IDs have times up to until, which the caller has just been granted.
+// Beyond it [Snowflake.Next] fails with [ErrNotReserved].
+func (s *Snowflake) Reserve(until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until = max(s.until, until.UnixMilli()-epochMilli)
+}
+
+// Last returns the time of the last ID, or of the lease's Since before there is one.
+func (s *Snowflake) Last() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.UnixMilli(s.last + epochMilli)
 }
 
 // Next returns an ID that is above all before it. It waits for the clock where a
@@ -88,6 +117,9 @@ func (s *Snowflake) tick() (int64, error) {
 		ms := now.UnixMilli() - epochMilli
 		if ms < 0 || ms > maxTime {
 			return 0, ErrClockRange
+		}
+		if ms > s.until {
+			return 0, ErrNotReserved
 		}
 		behind := time.Duration(s.last-ms) * time.Millisecond
 		switch {

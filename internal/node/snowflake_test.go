@@ -310,13 +310,13 @@ func TestMemoryWorkers(t *testing.T) {
 	if again.Worker != a.Worker || again.Generation <= a.Generation {
 		t.Errorf("the same identity: %+v after %+v", again, a)
 	}
-	if err := m.Release(t.Context(), a); err != nil { // replaced, so nothing happens
+	if err := m.Release(t.Context(), a, time.Time{}); err != nil { // replaced, so nothing happens
 		t.Fatal(err)
 	}
 	if c := acquire("c"); c.Worker != 2 {
 		t.Errorf("got %+v", c)
 	}
-	if err := m.Release(t.Context(), again); err != nil {
+	if err := m.Release(t.Context(), again, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	if d := acquire("d"); d.Worker != 0 || d.Generation <= again.Generation {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // ErrNoWorkers says that all worker numbers are taken.
@@ -17,6 +18,9 @@ type Lease struct {
 	// Generation grows each time that the identity takes its number; whoever sees
 	// a newer one than its own has been replaced.
 	Generation uint64
+	// Since is when the last ID of that number was made, at the latest; the holder's own
+	// are later. Zero: there was none.
+	Since time.Time
 }
 
 // MemoryWorkers hands out worker numbers among the nodes of one process. Nothing
@@ -58,17 +62,17 @@ func (m *MemoryWorkers) Acquire(_ context.Context, identity string) (Lease, erro
 
 // Renew fails with [ErrFenced] when the number has a newer holder. Nothing is ever
 // lost here.
-func (m *MemoryWorkers) Renew(_ context.Context, l Lease, _ About) (lost bool, err error) {
+func (m *MemoryWorkers) Renew(_ context.Context, l Lease, _ time.Time, _ About) (Renewed, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.leases[l.Identity] != l {
-		return false, fmt.Errorf("renew worker number %d: %w", l.Worker, ErrFenced)
+		return Renewed{}, fmt.Errorf("renew worker number %d: %w", l.Worker, ErrFenced)
 	}
-	return false, nil
+	return Renewed{IDs: true}, nil
 }
 
 // Release frees a number, unless a newer generation has taken it over.
-func (m *MemoryWorkers) Release(_ context.Context, l Lease) error {
+func (m *MemoryWorkers) Release(_ context.Context, l Lease, _ time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.leases[l.Identity] == l {

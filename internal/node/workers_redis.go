@@ -31,6 +31,12 @@ const (
 //	ws:{workers}:leases   hash: identity → "<worker> <generation> <beat> <load> <version> <address>"
 //	ws:{workers}:numbers  hash: worker → identity
 //	ws:{workers}:state    hash: generation, next, since
+//	ws:{workers}:times    hash: worker → "<ms since 1970> <generation>"; no ID is later
+//
+// A number changes hands without the old holder's consent: its process may have died, or
+// may only seem to. So each renewal reserves a stretch of time for the holder's IDs,
+// and the next holder of the number begins behind it: whatever pauses, partitions and
+// wrong clocks do, no two holders can make the same ID.
 //
 // Nothing expires by Redis' clock, so that an outage of Redis costs nobody a number:
 // the dead are found by [RedisWorkers.Observe] and removed by [RedisWorkers.Bury]. In
@@ -42,11 +48,20 @@ type RedisWorkers struct {
 	keys                    []string
 	acquire, renew, release *rueidis.Lua
 	settle                  time.Duration
+	skew                    func() time.Duration // moves Redis' clock in tests
+	now                     func() time.Time     // monotonic
 
 	mu       sync.Mutex
 	answered time.Time // when Redis last answered Observe
 	seen     map[string]seen
-	beats    map[Lease]uint64 // of the leases that are renewed here, as Redis told them last
+	renewals map[Lease]renewal // of the leases that are renewed here
+}
+
+// renewal is what is known of a lease since it was renewed last.
+type renewal struct {
+	beat  uint64    // as Redis told it
+	at    time.Time // when it began
+	quiet time.Time // until then no IDs are made
 }
 
 // seen is since when a lease and its beat have been what they are.
@@ -69,10 +84,11 @@ var releaseScript string
 func NewRedisWorkers(client rueidis.Client, prefix string) *RedisWorkers {
 	tag := prefix + ":{workers}:"
 	return &RedisWorkers{
-		client: client, keys: []string{tag + "leases", tag + "numbers", tag + "state"},
+		client: client, keys: []string{tag + "leases", tag + "numbers", tag + "state", tag + "times"},
 		acquire: rueidis.NewLuaScript(acquireScript), renew: rueidis.NewLuaScript(renewScript),
 		release: rueidis.NewLuaScript(releaseScript),
-		settle:  DeadAfter, seen: make(map[string]seen), beats: make(map[Lease]uint64),
+		settle:  DeadAfter, skew: func() time.Duration { return 0 }, seen: make(map[string]seen), renewals: make(map[Lease]renewal),
+		now: time.Now,
 	}
 }
 
@@ -101,12 +117,12 @@ func (w *RedisWorkers) Acquire(ctx context.Context, identity string) (Lease, err
 
 func (w *RedisWorkers) tryAcquire(ctx context.Context, identity string) (Lease, time.Duration, error) {
 	reply, err := w.acquire.Exec(ctx, w.client, w.keys,
-		[]string{identity, strconv.Itoa(MaxWorker), strconv.FormatInt(w.settle.Milliseconds(), 10)}).ToArray()
+		[]string{identity, strconv.Itoa(MaxWorker), strconv.FormatInt(w.settle.Milliseconds(), 10), w.skewMicros()}).ToArray()
 	if err != nil {
 		return Lease{}, 0, err
 	}
-	var numbers [2]int64
-	for i := range min(len(reply), 2) {
+	var numbers [3]int64
+	for i := range min(len(reply), 3) {
 		if numbers[i], err = reply[i].AsInt64(); err != nil {
 			return Lease{}, 0, err
 		}
@@ -114,11 +130,15 @@ func (w *RedisWorkers) tryAcquire(ctx context.Context, identity string) (Lease, 
 	switch worker := numbers[0]; {
 	case worker == -1:
 		return Lease{}, max(time.Millisecond, time.Duration(numbers[1])*time.Millisecond), nil
-	case worker < 0 || worker > MaxWorker || len(reply) != 2:
+	case worker < 0 || worker > MaxWorker || len(reply) != 3:
 		return Lease{}, 0, ErrNoWorkers
 	}
-	return Lease{Identity: identity, Worker: uint16(numbers[0]), Generation: uint64(numbers[1])}, 0, nil
+	return Lease{
+		Identity: identity, Worker: uint16(numbers[0]), Generation: uint64(numbers[1]), Since: time.UnixMilli(numbers[2]),
+	}, 0, nil
 }
+
+func (w *RedisWorkers) skewMicros() string { return strconv.FormatInt(w.skew().Microseconds(), 10) }
 
 func (l Lease) args() []string {
 	return []string{l.Identity, strconv.Itoa(int(l.Worker)), strconv.FormatUint(l.Generation, 10)}
@@ -129,30 +149,51 @@ func (l Lease) args() []string {
 // LeaseTime is over. A holder whose entry was lost gets it back, and is told by lost
 // that Redis has lost data since the renewal before, or that this node was taken for
 // dead: what it has written there it must write once more.
-func (w *RedisWorkers) Renew(ctx context.Context, l Lease, about About) (lost bool, err error) {
+func (w *RedisWorkers) Renew(ctx context.Context, l Lease, until time.Time, about About) (Renewed, error) {
+	began := w.now()
 	w.mu.Lock()
-	beat := w.beats[l]
+	last := w.renewals[l]
 	w.mu.Unlock()
-	args := append(l.args(), about.text(), strconv.FormatUint(beat, 10))
+	args := append(l.args(), about.text(), strconv.FormatUint(last.beat, 10),
+		strconv.FormatInt(until.UnixMilli(), 10), w.skewMicros())
 	reply, err := w.renew.Exec(ctx, w.client, w.keys, args).AsIntSlice()
 	if err != nil {
-		return false, fmt.Errorf("renew worker number %d: %w", l.Worker, err)
+		return Renewed{}, fmt.Errorf("renew worker number %d: %w", l.Worker, err)
 	}
 	if len(reply) != 2 || reply[0] == 0 {
-		return false, fmt.Errorf("renew worker number %d: %w", l.Worker, ErrFenced)
+		return Renewed{}, fmt.Errorf("renew worker number %d: %w", l.Worker, ErrFenced)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.beats[l] = uint64(reply[1])
-	return reply[0] == 2, nil
+	lost := reply[0] == 2
+	if lost && began.Sub(last.at) > LeaseTime {
+		// It cannot know whether the number went to another holder before the data was lost.
+		// That one shows itself by then, or is past its own lease.
+		last.quiet = w.now().Add(DeadAfter)
+	}
+	last.beat, last.at = uint64(reply[1]), began
+	w.renewals[l] = last
+	return Renewed{Lost: lost, IDs: !w.now().Before(last.quiet)}, nil
 }
 
-// Release frees a number, unless a newer generation has taken it over.
-func (w *RedisWorkers) Release(ctx context.Context, l Lease) error {
+// Renewed is what a renewal has brought.
+type Renewed struct {
+	// Lost says that the store may have lost what the node has written, or that the node
+	// was taken for dead.
+	Lost bool
+	// IDs says that IDs up to the renewal's until are the holder's, see
+	// [Snowflake.Reserve]. It is false for a while when a holder past its lease finds the
+	// data lost.
+	IDs bool
+}
+
+// Release frees a number, unless a newer generation has taken it over. last is the time
+// of the holder's last ID: the next holder may begin right after it.
+func (w *RedisWorkers) Release(ctx context.Context, l Lease, last time.Time) error {
 	w.mu.Lock()
-	delete(w.beats, l)
+	delete(w.renewals, l)
 	w.mu.Unlock()
-	if err := w.release.Exec(ctx, w.client, w.keys, append(l.args(), "")).Error(); err != nil {
+	if err := w.release.Exec(ctx, w.client, w.keys, append(l.args(), "", strconv.FormatInt(last.UnixMilli(), 10))).Error(); err != nil {
 		return fmt.Errorf("release worker number %d: %w", l.Worker, err)
 	}
 	return nil
@@ -250,7 +291,7 @@ func parseLease(identity, text string) (Sighting, bool) {
 // Bury frees the number of a dead node. It is false when the node has shown a sign
 // of life since it was seen, or somebody else has buried it.
 func (w *RedisWorkers) Bury(ctx context.Context, s Sighting) (bool, error) {
-	n, err := w.release.Exec(ctx, w.client, w.keys, append(s.args(), strconv.FormatUint(s.Beat, 10))).AsInt64()
+	n, err := w.release.Exec(ctx, w.client, w.keys, append(s.args(), strconv.FormatUint(s.Beat, 10), "")).AsInt64()
 	if err != nil {
 		return false, fmt.Errorf("bury worker number %d: %w", s.Worker, err)
 	}

@@ -75,11 +75,11 @@ func TestRedisWorkers(t *testing.T) {
 	}
 	renew := func(w *RedisWorkers, l Lease, want error) (lost bool) {
 		t.Helper()
-		lost, err := w.Renew(t.Context(), l, about)
+		got, err := w.Renew(t.Context(), l, time.Now(), about)
 		if !errors.Is(err, want) {
 			t.Errorf("renew %+v: %v, want %v", l, err, want)
 		}
-		return lost
+		return got.Lost
 	}
 	flush := func() {
 		if err := client.Do(t.Context(), client.B().Flushall().Build()).Error(); err != nil {
@@ -99,11 +99,11 @@ func TestRedisWorkers(t *testing.T) {
 		}
 		renew(w, a, ErrFenced)
 		renew(w, again, nil)
-		if err := w.Release(t.Context(), a); err != nil { // replaced, so nothing happens
+		if err := w.Release(t.Context(), a, time.Now()); err != nil { // replaced, so nothing happens
 			t.Fatal(err)
 		}
 		renew(w, again, nil)
-		if err := w.Release(t.Context(), again); err != nil {
+		if err := w.Release(t.Context(), again, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if c := acquire(w, "c"); c.Worker != 2 {
@@ -120,7 +120,7 @@ func TestRedisWorkers(t *testing.T) {
 		if _, err := w.Acquire(t.Context(), "one too many"); !errors.Is(err, ErrNoWorkers) {
 			t.Errorf("got %v", err)
 		}
-		if err := w.Release(t.Context(), last); err != nil {
+		if err := w.Release(t.Context(), last, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if l := acquire(w, "one more"); l.Worker != MaxWorker {
@@ -183,7 +183,7 @@ func TestRedisWorkers(t *testing.T) {
 		}
 		before := see()
 		renew(w, a, nil)
-		if after := see(); after["a"].Beat != before["a"].Beat+1 || after["b"] != before["b"] || after["a"].Lease != a {
+		if after := see(); after["a"].Beat != before["a"].Beat+1 || after["b"] != before["b"] || after["a"].Identity != "a" || after["a"].Generation != a.Generation {
 			t.Errorf("got %+v after %+v", after, before)
 		} else if want := (About{Addr: "[::1]:8002", Version: "v1_dirty", Load: 7}); after["a"].About != want || after["b"].About != (About{}) {
 			t.Errorf("they tell of themselves %+v and %+v", after["a"].About, after["b"].About)
