@@ -101,6 +101,7 @@ export class Balancer {
     });
     // The server may have begun with it, so the client is cut off as it would be there.
     out.on('error', () => request.socket.destroy());
+    response.on('finish', () => request.unpipe(out).resume()); // what was not sent on must not stand before the next request
     response.on('close', () => response.writableFinished || out.destroy());
     return request.pipe(out);
   }
