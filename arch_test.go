@@ -82,6 +82,9 @@ var house = []room{
 
 	// The comparison drives servers, holdfast among them, from outside.
 	{folder: "bench/compare", may: []string{"internal/loadgen"}},
+	{folder: "bench/cluster", may: []string{
+		"internal/loadgen", "proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect", connectRPC,
+	}},
 
 	// A backend as a user would write it: it knows the contract and nothing else.
 	{folder: "examples/chat-go", may: []string{

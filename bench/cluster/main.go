@@ -1,0 +1,157 @@
+// Command cluster measures holdfast as several processes over Redis and Kafka, on
+// one machine: how fast a push reaches a client of another process, what ws-api can
+// route, what goes over the wire for it, and what a gateway's client takes of memory.
+// scripts/bench cluster builds what it needs, starts the servers and then this.
+//
+//	pushes (gRPC) ─▶ holdfast api ─▶ Redis or Kafka ─▶ holdfast gateway ×2 ─▶ clients (loadgen)
+//
+// It prints a line for each figure: name, figure, unit, and the target where there
+// is one.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"holdfast/internal/loadgen"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// workerArgument makes this program a worker of itself, with clients of its own.
+const workerArgument = "-worker"
+
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	if len(args) == 1 && args[0] == workerArgument {
+		if err := loadgen.ServeWorker(ctx, in, out); err != nil {
+			fmt.Fprintln(errOut, "cluster:", err)
+			return 1
+		}
+		return 0
+	}
+	b, err := parse(args, errOut)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	b.out, b.log = out, errOut
+	if err := b.run(ctx); err != nil {
+		fmt.Fprintln(errOut, "cluster:", err)
+		return 1
+	}
+	return 0
+}
+
+// bench is one run.
+type bench struct {
+	program string // holdfast
+	redis   string // address
+	kafka   string // address; empty: that bus is not measured
+	only    []string
+	profile string // folder for profiles; empty: none
+
+	seconds  time.Duration // of load for each measurement
+	low      int           // idle clients at the lower end of the memory's slope
+	high     int           // and at the upper
+	settle   time.Duration // before memory is measured
+	arrivals int           // connects that are counted
+
+	out, log io.Writer
+	clusters int // started so far
+}
+
+// measure is something to measure; its name begins the figures' names.
+type measure struct {
+	name string
+	do   func(b *bench, ctx context.Context) error
+}
+
+func measures() []measure {
+	return []measure{
+		{"push", (*bench).pushes},
+		{"stream", (*bench).streams},
+		{"records", (*bench).records},
+		{"connect", (*bench).connects},
+		{"memory", (*bench).memory},
+	}
+}
+
+func parse(args []string, errOut io.Writer) (*bench, error) {
+	var names []string
+	for _, m := range measures() {
+		names = append(names, m.name)
+	}
+	f := flag.NewFlagSet("cluster", flag.ContinueOnError)
+	f.SetOutput(errOut)
+	b := &bench{}
+	quick := f.Bool("quick", false, "fewer clients, less time: a look within a minute")
+	f.StringVar(&b.program, "holdfast", "bench/.build/holdfast", "the program that is measured")
+	f.StringVar(&b.redis, "redis", "127.0.0.1:6379", "a Redis to use; keys begin with bench-")
+	f.StringVar(&b.kafka, "kafka", "", "a Kafka broker to use as the bus beside Redis; none by default")
+	only := f.String("only", "", "measure only these, of: "+strings.Join(names, ","))
+	f.StringVar(&b.profile, "profile", "", "write processor profiles of the processes under load to this folder")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	b.seconds, b.low, b.high, b.settle, b.arrivals = 10*time.Second, 4000, 18_000, 30*time.Second, 10_000
+	if *quick {
+		b.seconds, b.low, b.high, b.settle, b.arrivals = 3*time.Second, 1000, 4000, 5*time.Second, 3000
+	}
+	if *only != "" {
+		b.only = strings.Split(*only, ",")
+	}
+	for _, name := range b.only {
+		if !slices.Contains(names, name) {
+			err := fmt.Errorf("-only %s: there is no such measurement; there are %s", name, strings.Join(names, ", "))
+			fmt.Fprintln(errOut, "cluster:", err)
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// run measures one thing after the other; what fails does not keep the others from
+// being measured.
+func (b *bench) run(ctx context.Context) error {
+	var errs []error
+	for _, m := range measures() {
+		if len(b.only) > 0 && !slices.Contains(b.only, m.name) {
+			continue
+		}
+		if err := m.do(b, ctx); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// figure prints one line. target is "" when there is none.
+func (b *bench) figure(name string, value float64, unit, target string) {
+	line := fmt.Sprintf("%-24s %10.2f %-16s %s", name, value, unit, target)
+	fmt.Fprintln(b.out, strings.TrimRight(line, " "))
+}
+
+// load tells how busy the machine is, for a figure of a busy one says little.
+func (b *bench) load(before string) {
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		fmt.Fprintf(b.log, "%s: load average %s\n", before, strings.Fields(string(text))[0])
+	}
+}
