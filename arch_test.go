@@ -48,7 +48,7 @@ var house = []room{
 	{folder: "internal/registry", may: []string{"internal/message", "internal/redis", redis}},
 	{folder: "internal/roomlog", may: []string{"internal/message", "internal/redis", redis}},
 	{folder: "internal/bus/kafkatest"},
-	{folder: "internal/bus", may: []string{"internal/message", "internal/redis", redis}},
+	{folder: "internal/bus", may: []string{"internal/message", "internal/redis", redis, kafka}},
 	{folder: "internal/node", may: []string{"internal/message", "internal/redis", "github.com/google/uuid", redis}},
 	{folder: "internal/auth", may: []string{
 		"internal/message", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset",
@@ -97,6 +97,7 @@ const (
 	connectRPC = "connectrpc.com/connect"
 	prometheus = "github.com/prometheus/client_golang"
 	redis      = "github.com/redis/rueidis"
+	kafka      = "github.com/twmb/franz-go"
 )
 
 // forTests is what every test may import beside what it tests.

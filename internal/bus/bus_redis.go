@@ -175,6 +175,11 @@ func (b *Redis) Close(ctx context.Context) error {
 	return failed
 }
 
+// backoff is for one user of Redis and one act.
+func (b *Redis) backoff(act string) backoff {
+	return backoff{server: "Redis", act: act, failures: &b.failures, log: b.opts.Log}
+}
+
 // Stats returns the counters as they are now.
 func (b *Redis) Stats() RedisStats {
 	up := b.up.stats()
@@ -256,45 +261,5 @@ func newScripts() scripts {
 		append: rueidis.NewLuaScript(appendScript), beat: rueidis.NewLuaScript(beatScript),
 		swap: rueidis.NewLuaScript(swapScript), attach: rueidis.NewLuaScript(attachScript),
 		detach: rueidis.NewLuaScript(detachScript),
-	}
-}
-
-// backoff is the pause between attempts while Redis is away: it doubles from 20 ms
-// to 2 s. Each user of Redis has its own.
-type backoff struct {
-	b     *Redis
-	what  string
-	pause time.Duration
-}
-
-// failed waits; it returns false when ctx has ended.
-func (o *backoff) failed(ctx context.Context, err error) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	o.b.failures.Add(1)
-	if o.pause == 0 {
-		o.b.opts.Log.Warn("Redis does not answer the bus, which tries again", "act", o.what, "error", err)
-	}
-	o.pause = min(max(2*o.pause, 20*time.Millisecond), 2*time.Second)
-	return wait(ctx, o.pause)
-}
-
-func (o *backoff) worked() {
-	if o.pause > 0 {
-		o.b.opts.Log.Info("Redis answers the bus again", "act", o.what)
-	}
-	o.pause = 0
-}
-
-// wait returns true after d, false when ctx ends before.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

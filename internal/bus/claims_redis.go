@@ -199,7 +199,7 @@ func (c *claims) removed(done []settlement) {
 // keepClaims beats and balances until the bus is closed.
 func (b *Redis) keepClaims() {
 	c := &b.claims
-	again := backoff{b: b, what: "beat"}
+	again := b.backoff("beat")
 	for b.base.Err() == nil {
 		if err := b.balance(b.base); err != nil {
 			if !again.failed(b.base, err) {

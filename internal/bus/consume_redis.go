@@ -63,7 +63,7 @@ func (b *Redis) ConsumeSettled(ctx context.Context, handle func(up *message.Up, 
 
 	b.claims.setConsuming(true)
 	defer b.claims.setConsuming(false)
-	again := backoff{b: b, what: "read events"}
+	again := b.backoff("read events")
 	count := readItems
 	for ctx.Err() == nil {
 		readings, leased := b.claims.readable()
@@ -170,7 +170,7 @@ func (b *Redis) handEvent(partition int, entry rueidis.XRangeSlice, handle func(
 // what is in flight: while Redis is away nothing new comes from it either.
 func (b *Redis) removeSettled() {
 	c := &b.claims
-	again := backoff{b: b, what: "remove settled events"}
+	again := b.backoff("remove settled events")
 	for {
 		batch := c.takeSettled(settleBatch)
 		if len(batch) == 0 {

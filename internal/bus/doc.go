@@ -37,4 +37,23 @@
 // off for a moment goes on where it was, and since one may ask whether it is there:
 // XADD NOMKSTREAM answers nil for an inbox without a reader, as the reader alone
 // makes it and keeps its time to live up. A slow reader loses its oldest records.
+//
+// # Kafka
+//
+// A record is one of Kafka's, with headers and body as they are. The topics, with
+// their default prefix:
+//
+//	holdfast-up       events, by Up.Order; ws-apis consume it as group holdfast-up
+//	holdfast-inbox    what nodes are to read, a partition for each (see Directory)
+//	holdfast-replies  what ws-apis are to read; several may share a partition
+//	holdfast-push     what backends push by themselves; group holdfast-push
+//
+// Publish puts an event into a bounded queue, from which one goroutine feeds the
+// client; the client writes each event once and in order, for as long as it takes.
+// What is consumed is committed as far as everything before it is settled. Nothing is
+// removed, so the topic bounds nobody: a backlog is what ws-api has to catch up with.
+//
+// An inbox is read without a group, from a mark that the reader writes when it
+// attaches; at the mark of another reader the former one ends. Each record says whose
+// it is, for a partition outlives its node.
 package bus

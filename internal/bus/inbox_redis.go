@@ -119,7 +119,7 @@ func (r *reader) detach() {
 // run attaches, closes attached, and reads until ctx ends or another reader has taken
 // the inbox over.
 func (r *reader) run(ctx context.Context, attached chan struct{}) {
-	again := backoff{b: r.b, what: "read " + r.stream}
+	again := r.b.backoff("read " + r.stream)
 	for first := true; ctx.Err() == nil; {
 		mine, err := r.step(ctx)
 		if err != nil {

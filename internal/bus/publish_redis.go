@@ -52,7 +52,7 @@ func (b *Redis) Publish(up *message.Up) error {
 // queue empty, or the bus's time is over.
 func (b *Redis) writeEvents() {
 	defer close(b.written)
-	again := backoff{b: b, what: "append events"}
+	again := b.backoff("append events")
 	batch := make([]*message.Up, 0, upBatch)
 	for {
 		batch = b.up.peek(batch[:0])

@@ -102,15 +102,20 @@ func (b *Redis) kill() {
 	b.work.Wait()
 }
 
+// inReality runs a test of the contract where the bus does I/O.
+func inReality(t *testing.T, test func(*testing.T)) { test(t) }
+
 func TestRedis(t *testing.T) {
 	client := startRedis(t).client(t)
 	n := 0
-	testTransport(t, func(t *testing.T, test func(*testing.T)) { test(t) }, func(t *testing.T, items int) transport {
+	open := func(t *testing.T, items int) transport {
 		n++
 		opts := fast(fmt.Sprint("contract", n))
 		opts.UpItems, opts.StreamItems = items, items
 		return openRedis(t, client, opts)
-	})
+	}
+	testTransport(t, inReality, open)
+	testBounded(t, inReality, open)
 }
 
 // order is an event with an order key and a number.

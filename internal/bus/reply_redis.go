@@ -93,7 +93,7 @@ func (b *Redis) Reply(to string, r *message.Reply) error {
 func (b *Redis) writeReplies() {
 	q := &b.replies
 	defer close(q.drained)
-	again := backoff{b: b, what: "send replies"}
+	again := b.backoff("send replies")
 	for {
 		batch := q.take(replyBatch)
 		if len(batch) == 0 {

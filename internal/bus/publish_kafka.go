@@ -1,0 +1,138 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"holdfast/internal/message"
+)
+
+// upQueue is events that Kafka does not have yet: those that the writer has not
+// taken, and those that are on their way. Bounded in items and bytes; what does not
+// fit is refused.
+type upQueue struct {
+	maxItems int
+	maxBytes int64
+	wake     chan struct{} // holds at most one: the queue is no longer empty
+
+	mu        sync.Mutex
+	queue     []*message.Up
+	items     int // in the queue or on their way
+	bytes     int64
+	published uint64
+	full      uint64
+}
+
+func (q *upQueue) init(items int, bytes int64) {
+	q.maxItems, q.maxBytes, q.wake = items, bytes, make(chan struct{}, 1)
+}
+
+func (q *upQueue) put(up *message.Up) error {
+	size := int64(up.Size())
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.items > 0 && (q.items >= q.maxItems || q.bytes+size > q.maxBytes) {
+		q.full++
+		return message.ErrFull
+	}
+	q.queue = append(q.queue, up)
+	q.items++
+	q.bytes += size
+	q.published++
+	signal(q.wake)
+	return nil
+}
+
+// takeAll returns what waits and leaves into, emptied, in its place.
+func (q *upQueue) takeAll(into []*message.Up) []*message.Up {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting := q.queue
+	q.queue = into[:0]
+	return waiting
+}
+
+// done makes room for as much as one event took.
+func (q *upQueue) done(size int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.items--
+	q.bytes -= int64(size)
+}
+
+func (q *upQueue) stats(s *Stats) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s.UpItems, s.UpBytes, s.Published, s.UpFull = q.items, q.bytes, q.published, q.full
+}
+
+// Publish queues an event for Kafka. It never blocks: without room, which is also how
+// it shows that Kafka is away or does not keep up, it fails with [message.ErrFull] and
+// keeps nothing. Returning nil it does not say yet that the event survives this
+// process: whoever acknowledges it waits for a consumer to have it, which gets nothing
+// that is not in all replicas in sync. The event must not be changed afterwards.
+func (b *Kafka) Publish(up *message.Up) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return ErrClosed
+	}
+	return b.up.put(up)
+}
+
+// writeEvents hands events to the client until the bus is closed and the queue empty.
+// Records are made here rather than on the shards, which have sockets to serve.
+func (b *Kafka) writeEvents() {
+	defer close(b.written)
+	var batch []*message.Up
+	for {
+		clear(batch)
+		if cap(batch) > 4*upBatch {
+			batch = nil // a burst has made it large
+		}
+		batch = b.up.takeAll(batch)
+		for _, up := range batch {
+			b.writeEvent(up)
+		}
+		if len(batch) > 0 {
+			continue
+		}
+		select {
+		case <-b.up.wake:
+			continue
+		case <-b.base.Done():
+			return
+		case <-b.closing:
+		}
+		// Nothing enters any more; one that did just before is there by now.
+		b.mu.RLock()
+		batch = b.up.takeAll(batch)
+		b.mu.RUnlock()
+		for _, up := range batch {
+			b.writeEvent(up)
+		}
+		return
+	}
+}
+
+// writeEvent has the client write an event. The client tries until Kafka has it, in
+// order, and without writing it twice.
+func (b *Kafka) writeEvent(up *message.Up) {
+	key, headers, body := up.Record()
+	size := up.Size()
+	b.events.Produce(context.Background(), kafkaRecord(b.upTopic(), key, headers, body), func(_ *kgo.Record, err error) {
+		b.up.done(size)
+		switch {
+		case err == nil:
+			b.upWritten.Add(1)
+		case errors.Is(err, kgo.ErrClientClosed):
+			// Close has told.
+		default:
+			b.upLost.Add(1)
+			b.opts.Log.Error("Kafka has refused an event, which is lost", "event", up.ID, "bytes", size, "error", err)
+		}
+	})
+}
