@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"holdfast/internal/message"
 )
@@ -45,7 +46,7 @@ func TestRedisInboxes(t *testing.T) {
 	find("b", 1, nil)
 
 	// One that has gone leaves its partition to itself as long as there are others.
-	if err := workers.Release(ctx, a); err != nil {
+	if err := workers.Release(ctx, a, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	find("a", 0, message.ErrGone)
@@ -56,7 +57,7 @@ func TestRedisInboxes(t *testing.T) {
 	claim("a", 3, -1, 0, nil)
 	lease("d")
 	claim("d", 3, -1, 0, message.ErrFull)
-	if err := workers.Release(ctx, b); err != nil {
+	if err := workers.Release(ctx, b, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	claim("d", 3, -1, 1, nil)
