@@ -69,7 +69,7 @@ func TestCallsAnswerOnce(t *testing.T) {
 				if err := w.gw.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 					w.t.Errorf("close: %v", err)
 				}
-				w.closed = true
+				w.stopped, w.closed = true, true
 				w.http.CloseIdleConnections()
 				w.srv.Close()
 			},
@@ -110,7 +110,7 @@ func callOnce(t *testing.T, kind netpoll.Kind, name string, to message.Key, befo
 		// The registry has not heard of the end: that is what its lease is for.
 		w.reg.Gate.Open()
 		gone := &testnet.Registry{}
-		*w = world{t: w.t, reg: gone, gw: w.gw, log: w.log, bus: w.bus, closed: true}
+		*w = world{t: w.t, reg: gone, gw: w.gw, log: w.log, bus: w.bus, stopped: true, closed: true}
 	}
 }
 

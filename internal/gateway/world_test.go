@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,15 +33,19 @@ type world struct {
 	http *http.Client
 	base string
 
-	closed bool
-	mu     sync.Mutex // holds an append and what follows from it together
+	stopped, closed bool
+
+	mu sync.Mutex // holds an append and what follows from it together
 }
 
-// onEngines runs a test on both engines.
+// overTLS is Auto with TLS on the clients' side, and HTTP/2 for polling.
+const overTLS netpoll.Kind = 100
+
+// onEngines runs a test on both engines, and over TLS.
 func onEngines(t *testing.T, test func(t *testing.T, kind netpoll.Kind)) {
 	t.Helper()
-	for _, kind := range []netpoll.Kind{netpoll.Auto, netpoll.Goroutines} {
-		t.Run(kind.String(), func(t *testing.T) {
+	for name, kind := range map[string]netpoll.Kind{"auto": netpoll.Auto, "goroutines": netpoll.Goroutines, "tls": overTLS} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, kind)
 		})
@@ -66,7 +72,14 @@ func newWorld(t *testing.T, kind netpoll.Kind, change func(*Config)) *world {
 // start runs the world's node.
 func (w *world) start(node string, kind netpoll.Kind, change func(*Config)) {
 	w.t.Helper()
-	w.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	secure := kind == overTLS
+	if secure {
+		kind = netpoll.Auto
+	}
+	w.http = &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: 64, ForceAttemptHTTP2: secure,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the test server's
+	}}
 	cfg := Config{
 		Node: node, Registry: w.reg, Log: w.log, Bus: w.bus, Auth: testnet.Auth{}, IDs: w.ids,
 		Shards: 2, Engine: kind,
@@ -79,24 +92,51 @@ func (w *world) start(node string, kind netpoll.Kind, change func(*Config)) {
 		w.t.Fatal(err)
 	}
 	w.gw.Start()
-	w.srv = httptest.NewServer(w.gw)
+	w.srv = httptest.NewUnstartedServer(w.gw)
+	if secure {
+		w.srv.Listener = sockets{w.srv.Listener}
+		w.srv.EnableHTTP2 = true
+		w.srv.StartTLS()
+	} else {
+		w.srv.Start()
+	}
 	w.base = w.srv.URL + "/socket.io/"
 }
 
-// close stops the node and everything around it.
-func (w *world) close() {
+// sockets has TLS stand on netpoll's Socket, as it does in the gateway's process.
+type sockets struct{ net.Listener }
+
+func (l sockets) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return netpoll.NewSocket(nc), nil
+}
+
+// stop stops the node; the HTTP server before it goes on.
+func (w *world) stop() {
 	w.t.Helper()
-	if w.closed {
+	if w.stopped {
 		return
 	}
-	w.closed = true
+	w.stopped = true
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := w.gw.Close(ctx); err != nil {
 		w.t.Errorf("close the node: %v", err)
 	}
-	w.http.CloseIdleConnections()
-	w.srv.Close()
+}
+
+// close stops the node and everything around it.
+func (w *world) close() {
+	w.t.Helper()
+	w.stop()
+	if !w.closed {
+		w.closed = true
+		w.http.CloseIdleConnections()
+		w.srv.Close()
+	}
 }
 
 // empty fails the test for what a closed node has left anywhere.
