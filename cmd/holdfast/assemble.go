@@ -135,6 +135,9 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 	// A public key costs a shard too much time, a key set may have to be fetched.
 	g.AuthNeverWaits = cfg.Auth.JWT.JWKSURL == "" && cfg.Auth.JWT.KeyFile == ""
 	g.StoresNeverWait = s.neverWait
+	if s.shared != nil {
+		g.Ledger, g.AuditEvery = s.shared.registry, cfg.Store.Audit
+	}
 	if s.durableAtOnce {
 		g.AckedByTheBus = api.AckedByTheBus(rules(cfg))
 	}

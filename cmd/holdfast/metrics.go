@@ -42,6 +42,7 @@ func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	counter(m, "holdfast_not_recovered_total", "Clients that wanted to come back and had to begin anew.", read(&s.NotRecovered))
 	counter(m, "holdfast_slow_consumers_total", "Sessions closed because they did not take what was sent.", read(&s.SlowConsumers))
 	counter(m, "holdfast_malformed_total", "Sessions ended for what they sent.", read(&s.Malformed))
+	counter(m, "holdfast_registry_strays_total", "Entries of the registry that nobody held any more, taken out by the audit.", read(&s.Strays))
 	counter(m, "holdfast_paused_reads_total", "Times that sockets were not read because the bus was full.", read(&s.PausedReads))
 	counter(m, "holdfast_forwarded_out_total", "Requests of clients passed on to the node that has their session.", read(&s.ForwardedOut))
 	counter(m, "holdfast_forwarded_in_total", "Requests of clients served here that came to another node.", read(&s.ForwardedIn))

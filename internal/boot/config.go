@@ -322,6 +322,8 @@ type Store struct {
 	DB int `key:"db" default:"0"`
 	// Speak TLS to Redis.
 	TLS bool `key:"tls" default:"false"`
+	// How often a gateway compares what it holds with what Redis has recorded of it, and mends what differs; 0 for never.
+	Audit time.Duration `key:"audit" default:"10m"`
 }
 
 // Bus carries events and messages between processes.

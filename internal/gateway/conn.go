@@ -206,6 +206,7 @@ func (sh *shard) left(c *conn, a *session.Action) {
 		return
 	}
 	sh.unclaim(cl)
+	sh.arrived(cl)
 	if sh.verdicts[cl.info.ID] == cl {
 		delete(sh.verdicts, cl.info.ID)
 	}

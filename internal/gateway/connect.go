@@ -363,6 +363,7 @@ func (sh *shard) admit(cl *client, rooms []string) {
 		keys = append(keys, message.RoomKey(info.Namespace, room))
 	}
 	enter, fresh := sh.seat(cl, keys)
+	sh.coming[info.ID] = cl
 	sh.g.registrar.submit(op{
 		changes: []message.Change{{Kind: message.ChangeConnect, Client: info, Rooms: rooms}},
 		heads:   enter,
@@ -423,6 +424,7 @@ func (sh *shard) accept(cl *client) {
 	pid := sh.beginRecovery(cl)
 	cl.accepted = true
 	sh.clients[cl.info.ID] = cl
+	sh.arrived(cl)
 	sh.g.Stats.count(cl.info, 1)
 	c.session.Accept(cl.sock, id, pid, sh.now)
 	if c.from.later != nil {
@@ -442,6 +444,13 @@ func (sh *shard) accept(cl *client) {
 	}
 	cl.entry = nil
 	sh.settle(c)
+}
+
+// arrived says that a client is in, or has gone.
+func (sh *shard) arrived(cl *client) {
+	if sh.coming[cl.info.ID] == cl {
+		delete(sh.coming, cl.info.ID)
+	}
 }
 
 // join puts an accepted client into rooms and calls done when the registry has it.

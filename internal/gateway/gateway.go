@@ -39,8 +39,11 @@ type Config struct {
 	Auth     Authenticator
 	IDs      IDs
 	Logger   *slog.Logger
-	Observe  Observer // nobody by default
-	Peers    Peers    // nil: there are no other nodes
+	// Ledger is what is audited every AuditEvery; nil, or 0: there is no audit.
+	Ledger     Ledger
+	AuditEvery time.Duration
+	Observe    Observer // nobody by default
+	Peers      Peers    // nil: there are no other nodes
 
 	Endpoints []Endpoint // default: /socket.io/ with the namespace "/"
 	Session   session.Config
@@ -164,6 +167,7 @@ type Stats struct {
 	Recovered, NotRecovered atomic.Int64
 	SlowConsumers           atomic.Int64
 	Malformed               atomic.Int64 // sessions that ended for what they sent
+	Strays                  atomic.Int64 // entries of the registry that an audit took out
 	PausedReads             atomic.Int64 // times that a full upstream paused sockets
 
 	// Of the link between nodes: clients' requests that were passed on to the owners of
@@ -216,6 +220,9 @@ func (g *Gateway) Start() {
 		go sh.run()
 	}
 	g.detach = g.cfg.Bus.AttachNode(g.cfg.Node, g.receive)
+	if g.cfg.Ledger != nil && g.cfg.AuditEvery > 0 {
+		g.wg.Go(func() { g.auditAgain(g.ctx) })
+	}
 }
 
 // Drain ends sessions at up to rate a second, so that their clients come back

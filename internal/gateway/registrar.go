@@ -121,6 +121,23 @@ func (r *registrar) restate(o op, keys []message.Key) {
 	r.rouse()
 }
 
+// disown takes the node out of keys that it is recorded to have members of and has not.
+func (r *registrar) disown(keys []message.Key) (n int) {
+	r.mu.Lock()
+	var o op
+	for _, key := range keys {
+		if r.nodes[key] == 0 {
+			o.changes = append(o.changes, message.Change{Kind: message.ChangeExit, Node: r.node, Key: key})
+		}
+	}
+	if len(o.changes) > 0 {
+		r.ops = append(r.ops, o)
+	}
+	r.mu.Unlock()
+	r.rouse()
+	return len(o.changes)
+}
+
 // rouse has what is queued carried out.
 func (r *registrar) rouse() {
 	select {

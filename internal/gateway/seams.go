@@ -23,6 +23,23 @@ type Registry interface {
 	Forget(ctx context.Context, pid string) error
 }
 
+// Ledger is what the registry has recorded of a node, which the node checks against what
+// it holds.
+type Ledger interface {
+	// Held returns a page of the clients recorded at a node, and the cursor of the next
+	// page, "" after the last.
+	Held(ctx context.Context, node, cursor string, limit int) (entries []message.Held, next string, err error)
+	// Drop removes entries that the node does not hold, unless they were changed since
+	// they were read.
+	Drop(ctx context.Context, node string, entries []message.Held) error
+	// Entered returns some of the keys that the node is recorded to have members of, and
+	// the cursor for more, "" when there are none.
+	Entered(ctx context.Context, node, cursor string, limit int) (keys []message.Key, next string, err error)
+	// Tidy removes from a page of a room's members those that no record belongs to. Of
+	// the nodes in the room one does it, for the others it does nothing.
+	Tidy(ctx context.Context, node string, key message.Key, cursor string, limit int) (next string, err error)
+}
+
 // Log is what was sent to each key, as a node reads it.
 type Log interface {
 	// Heads returns the position of each key's last record; for a key without a log

@@ -28,8 +28,11 @@ type shard struct {
 	hub      *hub.Index[*client]
 	// namespaces are the rooms of whole namespaces: every client is in one of them.
 	namespaces map[*hub.Room[*client]]struct{}
-	walk       *walk           // nil: nobody asks for one
-	acts       session.Actions // used again for every call of a session
+	walk       *walk // nil: nobody asks for one
+	// coming are the clients whose memberships are being written, by the public form of
+	// their ID.
+	coming map[string]*client
+	acts   session.Actions // used again for every call of a session
 
 	dirty   []*conn // have output that has not been offered to their transport
 	jobs    jobQueue
@@ -78,11 +81,11 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		probes:   make(map[*socket]int64),
 		hub:      hub.New[*client](),
 
-		namespaces: make(map[*hub.Room[*client]]struct{}),
-		early:      make(map[*hub.Room[*client]][]*message.Delivery),
-		active:     make(map[*hub.Room[*client]]int64),
-		verdicts:   make(map[string]*client),
-		calls:      make(map[uint64]*ackCall),
+		namespaces: make(map[*hub.Room[*client]]struct{}), coming: make(map[string]*client),
+		early:    make(map[*hub.Room[*client]][]*message.Delivery),
+		active:   make(map[*hub.Room[*client]]int64),
+		verdicts: make(map[string]*client),
+		calls:    make(map[uint64]*ackCall),
 	}
 	sh.wheel = timewheel.New[*conn](sh.now, 10*time.Millisecond)
 	sh.inbox.limit, sh.inbox.limitMem, sh.inbox.wake = g.cfg.InboxRecords, g.cfg.InboxBytes, engine.Wake

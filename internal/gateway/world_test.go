@@ -164,6 +164,7 @@ func (w *world) empty() {
 		check("probes", len(sh.probes))
 		check("rooms", sh.hub.Rooms())
 		check("seats", sh.hub.Seats())
+		check("clients coming in", len(sh.coming))
 		check("verdicts", len(sh.verdicts))
 		check("calls", len(sh.calls))
 		check("early records", len(sh.early))

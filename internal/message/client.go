@@ -19,6 +19,12 @@ type Client struct {
 	Profile       string // JSON object, "" when none
 }
 
+// Held is a client as the registry has it for a node, see the audit of gateways.
+type Held struct {
+	ID      string // public form
+	Version string // grows with each change; "" when no client is recorded there
+}
+
 // ClientInfo is a client with what changes during its life.
 type ClientInfo struct {
 	Client

@@ -8,9 +8,10 @@
 --            bye             it has left; the sets have not all been told yet
 --            r:<room>        1: it is in the room; 0: it left, the room has not been told yet
 --            f:<node>        it moved from there; that node's sets have not been told yet
--- ARGV[1]  connect, mend, join, leave, disconnect, or state (which changes nothing)
+-- ARGV[1]  connect, mend, join, leave, disconnect, drop (a disconnect of what has not
+--          been changed), or state (which changes nothing)
 -- ARGV[2]  the node that says so; "" for state
--- ARGV[3]  seen; mend: ms at which the client came to that node
+-- ARGV[3]  seen; drop: v; mend: ms at which the client came to that node
 -- ARGV[4]… connect, mend: ns, uid, info, rooms…; join and leave: rooms…
 --
 -- Returns nothing when there is nothing to do: the client is not known at that node,
@@ -33,6 +34,13 @@ if op == 'mend' then
     return nil
   end
   op, seen = 'connect', h.seen or seen
+end
+
+if op == 'drop' then
+  if h.v ~= ARGV[3] then
+    return nil
+  end
+  op = 'disconnect'
 end
 
 if op == 'connect' then
