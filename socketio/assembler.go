@@ -32,6 +32,10 @@ func (a *Assembler) Start(p Packet, lim Limits) error {
 	return nil
 }
 
+// Packet is the packet with the attachments that have come so far. Start with it, and Add for each of them, make another
+// assembler that goes on from here.
+func (a *Assembler) Packet() Packet { return a.packet }
+
 // Pending is the number of attachments that are still to come.
 func (a *Assembler) Pending() int { return a.packet.Attachments - len(a.packet.Binary) }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -28,10 +29,22 @@ type driver struct {
 	now  int64
 	acts Actions
 	seen map[string]*Client // the last one of each namespace
+
+	// twin plays the same scripts, and the session moves on to another after each act:
+	// nobody may tell the difference.
+	twin  *driver
+	moves int
 }
 
 // start makes a session at the time 0.
 func start(t *testing.T, cfg Config, hello Hello) *driver {
+	t.Helper()
+	d := begin(t, cfg, hello)
+	d.twin = begin(t, cfg, hello)
+	return d
+}
+
+func begin(t *testing.T, cfg Config, hello Hello) *driver {
 	t.Helper()
 	if hello.ID == "" {
 		hello.ID = "S"
@@ -48,6 +61,9 @@ func start(t *testing.T, cfg Config, hello Hello) *driver {
 // play runs a script and compares what follows each act.
 func (d *driver) play(script string) {
 	d.t.Helper()
+	if d.twin != nil {
+		defer d.twin.play(script)
+	}
 	var want, got []string
 	line := "start"
 	check := func() {
@@ -68,6 +84,9 @@ func (d *driver) play(script string) {
 			line, want = l, nil
 			got = d.act(l)
 			got = append(got, d.collect()...)
+			if d.twin == nil {
+				d.move()
+			}
 		}
 	}
 	check()
@@ -337,3 +356,41 @@ const (
 			= 2:40
 		`
 )
+
+// move has another session go on with the snapshot of this one, as JSON.
+func (d *driver) move() {
+	d.t.Helper()
+	snap, ok := d.s.Snapshot(d.now)
+	if !ok {
+		return
+	}
+	b, err := json.Marshal(&snap)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var arrived Snapshot
+	if err := json.Unmarshal(b, &arrived); err != nil {
+		d.t.Fatal(err)
+	}
+	before, clients := d.s.Deadline(), d.s.Clients()
+	cfg := d.s.Settings()
+	d.s.Moved()
+	if d.s.State() != Closed || d.s.Deadline() != 0 || d.s.Pending() {
+		d.t.Fatal("a session that has moved is still there")
+	}
+	if err := d.s.Restore(cfg, &arrived, d.now); err != nil {
+		d.t.Fatalf("restore %s: %v", b, err)
+	}
+	if after := d.s.Deadline(); after != before {
+		d.t.Fatalf("the deadline was %d and is %d: %s", before, after, b)
+	}
+	for i, c := range d.s.Clients() {
+		if d.seen[c.Namespace] == clients[i] {
+			d.seen[c.Namespace] = c
+		}
+		if !clients[i].Gone() {
+			d.t.Fatal("a client is where it was")
+		}
+	}
+	d.moves++
+}

@@ -119,6 +119,7 @@ func TestUpgrade(t *testing.T) {
 func TestUpgradeEndsThePoll(t *testing.T) {
 	d := start(t, Config{}, poll4)
 	d.play(inPoll4)
+	d.twin = nil // it knows nothing of what comes now
 	d.act("get")
 	d.act("probe 2probe")
 	d.act("probe 5")
