@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 	"strconv"
 	"time"
@@ -46,6 +47,14 @@ func (b *Redis) Publish(up *message.Up) error {
 		return ErrClosed
 	}
 	return b.up.publish(up)
+}
+
+// Flush returns when Redis has every event that was published before.
+func (b *Redis) Flush(ctx context.Context) error {
+	if err := b.up.flush(ctx); err != nil {
+		return fmt.Errorf("wait for events to be in Redis: %w", err)
+	}
+	return nil
 }
 
 // writeEvents takes events from the queue to Redis until the bus is closed and the

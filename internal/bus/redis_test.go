@@ -394,6 +394,44 @@ func TestRedisCloseFlushes(t *testing.T) {
 	}
 }
 
+// TestRedisFlush waits for events to be in Redis, whoever consumes them.
+func TestRedisFlush(t *testing.T) {
+	server := startRedis(t)
+	client := server.client(t)
+	b := openRedis(t, client, fast("ws"))
+	if err := b.Flush(t.Context()); err != nil {
+		t.Errorf("of nothing: %v", err)
+	}
+	for i := range 100 {
+		if err := b.Publish(order("k", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := client.Do(t.Context(), client.B().Xlen().Key(b.eventsKey(partitionOf("k"))).Build()).AsInt64(); n != 100 || err != nil {
+		t.Errorf("%d events are in Redis, %v", n, err)
+	}
+	if err := server.proc.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(order("k", 100)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := b.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while Redis is away: %v", err)
+	}
+	if err := server.proc.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Flush(t.Context()); err != nil {
+		t.Errorf("when it is back: %v", err)
+	}
+}
+
 func TestRedisLeavesNothingBehind(t *testing.T) {
 	client := startRedis(t).client(t)
 	b := NewRedis(client, fast("ws"))

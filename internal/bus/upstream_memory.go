@@ -26,6 +26,31 @@ type upstream struct {
 	published uint64
 	handled   uint64
 	full      uint64
+	flushes   []flush // who waits for events to be handled, in the order of asking
+}
+
+// flush waits until so many events have been handled in all.
+type flush struct {
+	handled uint64
+	done    chan struct{}
+}
+
+// flush returns when every event that was published before is handled.
+func (q *upstream) flush(ctx context.Context) error {
+	q.mu.Lock()
+	if q.items == 0 {
+		q.mu.Unlock()
+		return nil
+	}
+	f := flush{handled: q.published, done: make(chan struct{})}
+	q.flushes = append(q.flushes, f)
+	q.mu.Unlock()
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (q *upstream) init(opts Options) {
@@ -121,6 +146,10 @@ func (q *upstream) done(up *message.Up) {
 	q.items--
 	q.bytes -= int64(up.Size())
 	q.handled++
+	for len(q.flushes) > 0 && q.flushes[0].handled <= q.handled {
+		close(q.flushes[0].done)
+		q.flushes = q.flushes[1:]
+	}
 }
 
 // reset empties the slice; one that a burst has made large is let go.
