@@ -51,6 +51,19 @@ func (a *admission) enter(ip string) (why string) {
 	return ""
 }
 
+// adopt counts a session in that another node has let in.
+func (a *admission) adopt(ip string) {
+	if a.max == 0 && a.perIP == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.perIP > 0 {
+		a.byIP[ip]++
+	}
+	a.now++
+}
+
 // leave counts a session of an address out that was counted in.
 func (a *admission) leave(ip string) {
 	if a.max == 0 && a.perIP == 0 {

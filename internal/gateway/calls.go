@@ -19,6 +19,7 @@ type nodeCall struct {
 	running  atomic.Int32 // shards that are not done yet
 	clients  atomic.Uint32
 	failed   atomic.Pointer[string] // why a shard could not do it
+	sink     func(message.Reply)    // gets the answers of a call that another node makes; nil: the bus
 }
 
 func (g *Gateway) newCall(d *message.Down) *nodeCall {
@@ -29,6 +30,10 @@ func (g *Gateway) newCall(d *message.Down) *nodeCall {
 }
 
 func (c *nodeCall) reply(r message.Reply) {
+	if c.sink != nil {
+		c.sink(r)
+		return
+	}
 	if c.id == "" {
 		return
 	}
@@ -88,7 +93,9 @@ func (g *Gateway) receive(d *message.Down) error {
 	case d.Heads != nil:
 		g.receiveHeads(d.Heads)
 	case d.Ack != nil:
-		g.forClient(d.Ack.Client, func(sh *shard, cl *client) { sh.sendAck(cl, d.Ack) })
+		g.forClient(d.Ack.Client, func(sh *shard, cl *client) { sh.sendAck(cl, d.Ack) }, func(sh *shard, away *departure) {
+			sh.passOn(away, &late{down: d, done: func(uint32, string) {}})
+		})
 	case d.Verdict != nil:
 		call := &nodeCall{g: g, id: d.Call, to: d.ReplyTo}
 		g.shardOf(d.Verdict.Client).passVerdict(d.Verdict, call, len(g.shards))
@@ -111,23 +118,28 @@ func (g *Gateway) receivePush(d *message.Delivery) (full error) {
 }
 
 // forClient runs do on the shard that has a client: where its ID says, else
-// wherever it is.
-func (g *Gateway) forClient(id string, do func(*shard, *client)) {
+// wherever it is. gone is run instead where its session has moved to another node.
+func (g *Gateway) forClient(id string, do func(*shard, *client), gone func(*shard, *departure)) {
+	try := func(sh *shard) (found bool) {
+		if cl := sh.clients[id]; cl != nil {
+			do(sh, cl)
+			return true
+		}
+		if d := sh.away.byClient[id]; d != nil {
+			gone(sh, d)
+			return true
+		}
+		return false
+	}
 	first := g.shardOf(id)
 	first.inbox.post(func() {
-		if cl := first.clients[id]; cl != nil {
-			do(first, cl)
+		if try(first) {
 			return
 		}
 		for _, sh := range g.shards {
-			if sh == first {
-				continue
+			if sh != first {
+				sh.inbox.post(func() { try(sh) })
 			}
-			sh.inbox.post(func() {
-				if cl := sh.clients[id]; cl != nil {
-					do(sh, cl)
-				}
-			})
 		}
 	})
 }
@@ -149,6 +161,10 @@ func (sh *shard) members(key message.Key) []*client {
 
 // control carries out a join, a leave or a disconnect for this shard's clients.
 func (sh *shard) control(d *message.Down, call *nodeCall) {
+	if sh.controlLater(d, call) {
+		return
+	}
+	sh.controlAway(d, call)
 	switch {
 	case d.Join != nil:
 		clients := sh.members(d.Join.To)
@@ -278,7 +294,7 @@ func (sh *shard) expireCalls() {
 	now := time.Now()
 	for _, call := range sh.calls {
 		for cl := range call.waiting {
-			if cl.sock.Gone() {
+			if cl.sock.Gone() && !cl.away {
 				delete(call.waiting, cl)
 			}
 		}

@@ -14,8 +14,8 @@ import (
 // conn is one session with what carries it. It belongs to its shard.
 type conn struct {
 	session session.Session
-	sock    *socket // the WebSocket that carries the session, or nil
-	probing *socket // one that tries to, or nil
+	sock    *socket  // the WebSocket that carries the session, or nil
+	passage *passage // while its transport or node changes, and after it came from another node; else nil
 	poll    chan httpAnswer
 	post    chan httpAnswer // of a post whose events wait for the bus
 	timer   timewheel.Timer[*conn]
@@ -47,6 +47,7 @@ type client struct {
 	entry    *entry // while it comes in
 	asked    bool   // a Connect event is out
 	accepted bool
+	away     bool     // its session has gone on to another node
 	lastJob  uint32   // serial of the last job that reached it
 	recent   *idRing  // pushes to several keys that it has had; nil until there is one
 	recover  *recover // with recovery on
@@ -58,6 +59,7 @@ type entry struct {
 	call    string // ID of the verdict that lets it in, "" before there is one
 	replyTo string // ws-api that wants to know when it is in
 	claim   string // ID of the client that it comes back as, "" for a new one
+	back    *comeback
 }
 
 func (e *entry) authOrEmpty() []byte {
@@ -113,9 +115,10 @@ func (sh *shard) drop(c *conn) {
 		sh.answerPoll(c)
 	}
 	c.dropped = true
-	if c.probing != nil {
-		c.probing.fail(wsframe.NormalClosure, "the session is over")
+	if s := c.probing(); s != nil {
+		s.fail(wsframe.NormalClosure, "the session is over")
 	}
+	sh.dropPassage(c)
 	sh.wheel.Cancel(&c.timer)
 	delete(sh.sessions, message.PublicID(c.session.ID()))
 	sh.g.admission.leave(c.remote)
@@ -220,9 +223,9 @@ func (sh *shard) left(c *conn, a *session.Action) {
 	})
 	if cl.accepted {
 		sh.g.Stats.count(cl.info, -1)
-		if sh.clients[cl.info.ID] == cl {
-			delete(sh.clients, cl.info.ID)
-		}
+	}
+	if sh.clients[cl.info.ID] == cl {
+		delete(sh.clients, cl.info.ID)
 	}
 	cl.accepted = false
 	if cl.entry != nil && cl.entry.call != "" {
@@ -248,15 +251,18 @@ func (sh *shard) left(c *conn, a *session.Action) {
 
 // clientAck passes a client's acknowledgement of a push on.
 func (sh *shard) clientAck(cl *client, a *session.Action) {
-	call := sh.calls[a.AckID]
-	if call == nil {
-		return
+	if call := sh.calls[a.AckID]; call != nil {
+		if _, asked := call.waiting[cl]; asked {
+			sh.acknowledge(call, cl, a.Payload)
+			return
+		}
 	}
-	if _, asked := call.waiting[cl]; !asked {
-		return
-	}
+	sh.passAck(cl, a)
+}
+
+func (sh *shard) acknowledge(call *ackCall, cl *client, p message.Payload) {
 	delete(call.waiting, cl)
-	call.node.reply(message.Reply{Ack: &message.AckReply{Client: cl.info.ID, Payload: a.Payload}})
+	call.node.reply(message.Reply{Ack: &message.AckReply{Client: cl.info.ID, Payload: p}})
 	sh.endCall(call, false)
 }
 

@@ -318,7 +318,7 @@ func (sh *shard) verdict(cl *client, v *message.Verdict, call *nodeCall) {
 		// The private ID was another user's: this client begins anew.
 		sh.replyVerdict(cl, "the client is asked about again under a new ID")
 		sh.unclaim(cl)
-		cl.recover = nil
+		cl.recover, cl.entry.back = nil, nil
 		if err := sh.name(cl); err != nil {
 			sh.refuse(cl, "no ID can be made at the moment; try again", "UNAVAILABLE", true)
 			return
@@ -338,9 +338,7 @@ func (sh *shard) replyVerdict(cl *client, why string) {
 
 // admit gives a client its seats and has its memberships written.
 func (sh *shard) admit(cl *client, rooms []string) {
-	if cl.recover != nil {
-		rooms = cl.recover.withRooms(rooms)
-	}
+	rooms = cl.entry.back.withRooms(rooms)
 	rooms = unique(rooms)
 	if len(rooms) > sh.g.cfg.MaxRooms {
 		sh.refuse(cl, "too many rooms", "RESOURCE_EXHAUSTED", false)
@@ -399,7 +397,7 @@ func (sh *shard) admitted(cl *client, fresh []*hub.Room[*client], heads []messag
 	if cl.sock.Gone() {
 		return
 	}
-	if cl.recover != nil && cl.recover.back != nil {
+	if cl.entry.back != nil {
 		sh.catchUp(cl)
 		return
 	}

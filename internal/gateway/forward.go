@@ -43,6 +43,7 @@ const forwardSlack = 30 * time.Second
 func (g *Gateway) PeerHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc(pathForward, g.serveForwarded)
+	g.servePeers(mux)
 	return mux
 }
 

@@ -174,6 +174,7 @@ type Stats struct {
 	// their sessions, or served here for others, and the bytes of bodies both ways.
 	ForwardedOut, ForwardedIn atomic.Int64
 	LinkBytesOut, LinkBytesIn atomic.Int64
+	MovedOut, MovedIn         atomic.Int64 // sessions that went on to another node, or came from one
 
 	kinds kinds
 }

@@ -59,7 +59,7 @@ func (h *request) poll() {
 	posted := sh.inbox.post(func() {
 		c := sh.find(h.q.sid)
 		if c == nil {
-			answer <- httpAnswer{code: engineio.UnknownSession, absent: true}
+			answer <- sh.absent(h.q.sid)
 			return
 		}
 		switch c.session.Poll(sh.now, &sh.acts) {

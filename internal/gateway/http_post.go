@@ -119,7 +119,7 @@ func (h *request) oversizePost(sh *shard, head []byte, octets bool) {
 func (sh *shard) beginPost(h *request) httpAnswer {
 	c := sh.find(h.q.sid)
 	if c == nil {
-		return httpAnswer{code: engineio.UnknownSession, absent: true}
+		return sh.absent(h.q.sid)
 	}
 	if h.r.Method != http.MethodPost {
 		return httpAnswer{status: http.StatusInternalServerError}

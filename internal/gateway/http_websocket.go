@@ -49,19 +49,13 @@ func (h *request) openWebSocket() {
 // upgrade brings the socket on which a polling client tries the WebSocket.
 func (h *request) upgrade() {
 	sh := h.g.shardOf(h.q.sid)
-	known := make(chan bool, 1)
-	if !sh.inbox.post(func() { known <- sh.find(h.q.sid) != nil }) {
+	known, ok := runOn(sh, func() bool { return sh.find(h.q.sid) != nil || sh.departure(h.q.sid) != nil })
+	switch {
+	case !ok:
 		h.fail(engineio.UnknownSession, "")
 		return
-	}
-	select {
-	case ok := <-known:
-		if !ok {
-			h.fail(engineio.UnknownSession, "")
-			return
-		}
-	case <-sh.done:
-		h.fail(engineio.UnknownSession, "")
+	case !known:
+		h.upgradeElsewhere()
 		return
 	}
 	if h.r.Method != http.MethodGet {
@@ -85,27 +79,32 @@ func (h *request) upgrade() {
 // probe begins a probe on the shard, unless the session is past that.
 func (sh *shard) probe(s *socket, sid string, nc net.Conn, first []byte) {
 	c := sh.find(sid)
-	if c == nil || !c.session.BeginProbe() || c.probing != nil {
-		sh.g.wg.Go(func() { // a write may wait for the peer
-			_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
-			_, _ = nc.Write(wsframe.AppendFrame(nil, wsframe.Close, false, nil))
-			_ = nc.Close()
-		})
+	if c == nil || !c.mayBeProbed() {
+		sh.g.turnAway(nc)
 		return
 	}
 	s.conn = c
-	c.probing = s
+	c.setProbing(s)
 	sh.probes[s] = sh.now + sh.g.cfg.UpgradeTimeout.Milliseconds()
 	if err := sh.attach(s, nc, first); err != nil {
 		delete(sh.probes, s)
-		c.probing = nil
+		c.setProbing(nil)
 		_ = nc.Close()
 	}
 }
 
+// turnAway closes a WebSocket that nobody takes.
+func (g *Gateway) turnAway(nc net.Conn) {
+	g.wg.Go(func() { // a write may wait for the peer
+		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = nc.Write(wsframe.AppendFrame(nil, wsframe.Close, false, nil))
+		_ = nc.Close()
+	})
+}
+
 // upgraded notes that the WebSocket carries the session now.
 func (c *conn) upgraded(stats *Stats) {
-	c.probing = nil
+	c.setProbing(nil)
 	if c.paused {
 		c.pauseReading()
 	}

@@ -42,7 +42,6 @@ type recover struct {
 	returned bool
 	places   []savedPlace // as last saved
 	had      []string     // the same; see message.Saved
-	back     *comeback    // while it is catching up
 }
 
 type savedPlace struct {
@@ -50,10 +49,10 @@ type savedPlace struct {
 	message.Position
 }
 
-// comeback is what is known of a client that wants to recover: where it stood, and
-// what it has missed up to the moment of asking.
+// comeback is what is known of a client that wants to recover, or that has moved here
+// from another node: where it stood, and what it has missed up to the moment of asking.
 type comeback struct {
-	saved  *message.Saved
+	saved  *message.Saved  // nil: it has moved
 	stood  []message.Place // where it stood
 	places []message.Place // the same, advanced to the last of missed
 	missed []missed
@@ -213,7 +212,8 @@ func (g *Gateway) read(ctx context.Context, back *comeback) bool {
 		p := &back.places[i]
 		for {
 			records, complete, err := g.cfg.Log.Range(ctx, p.Key, p.Position, repairPage)
-			if err != nil || !complete {
+			// A place without a position is a client's own log, of which it has had nothing.
+			if err != nil || !complete && p.Seq != 0 {
 				return false
 			}
 			for _, r := range records {
@@ -247,17 +247,18 @@ func (sh *shard) restore(cl *client, back *comeback, then func()) {
 	cl.info.ID = was.ID
 	cl.recover = &recover{
 		pid: back.saved.PID, tag: back.saved.Tag, gen: back.saved.Gen, uid: was.UID,
-		returned: true, back: back,
+		returned: true,
 	}
+	cl.entry.back = back
 	sh.claim(cl, was.ID, then)
 }
 
 // withRooms adds the rooms that the client was in.
-func (r *recover) withRooms(rooms []string) []string {
-	if r.back == nil {
+func (b *comeback) withRooms(rooms []string) []string {
+	if b == nil {
 		return rooms
 	}
-	for _, p := range r.back.places {
+	for _, p := range b.places {
 		if p.Key.Kind() == message.KindRoom {
 			rooms = append(rooms, p.Key.Name())
 		}
@@ -269,7 +270,7 @@ func (r *recover) withRooms(rooms []string) []string {
 // its rooms get is kept for the client, so that one more look is enough, however busy
 // they are.
 func (sh *shard) catchUp(cl *client) {
-	back := cl.recover.back
+	back := cl.entry.back
 	back.catching = true
 	behind := false
 	heads := make([]uint64, len(back.places))
@@ -298,8 +299,11 @@ func (sh *shard) catchUp(cl *client) {
 
 // keep notes what a room of a client gets while the client catches up.
 func (cl *client) keep(p *message.Push, at *place) {
-	if r := cl.recover; r != nil && r.back != nil && r.back.catching && at.seq != 0 && len(r.back.kept) <= maxMissed {
-		r.back.kept = append(r.back.kept, missed{key: at.room.Key, seq: at.seq, push: p})
+	if cl.entry == nil || cl.entry.back == nil {
+		return
+	}
+	if b := cl.entry.back; b.catching && at.seq != 0 && len(b.kept) <= maxMissed {
+		b.kept = append(b.kept, missed{key: at.room.Key, seq: at.seq, push: p})
 	}
 }
 
@@ -309,7 +313,7 @@ func (sh *shard) caughtUp(cl *client, ok bool) {
 	if cl.sock.Gone() {
 		return
 	}
-	back := cl.recover.back
+	back := cl.entry.back
 	at := make(map[message.Key]*message.Place, len(back.places))
 	for i := range back.places {
 		at[back.places[i].Key] = &back.places[i]
@@ -328,11 +332,15 @@ func (sh *shard) caughtUp(cl *client, ok bool) {
 		sh.evict(cl) // it has come back elsewhere meanwhile
 		return
 	}
-	cl.recover.back = nil
+	cl.entry.back = nil
 	cl.standAtHeads()
 	sh.replay(cl, back)
 	if cl.sock.Gone() {
 		return // what it has missed was too much for it after all
+	}
+	if back.saved == nil {
+		sh.arrived(cl, back)
+		return
 	}
 	sh.g.Stats.Recovered.Add(1)
 	sh.accept(cl)
@@ -344,9 +352,11 @@ func (sh *shard) giveUp(cl *client) {
 	if cl.sock.Gone() {
 		return
 	}
-	sh.g.Stats.NotRecovered.Add(1)
-	sh.g.registrar.submit(op{forget: cl.recover.pid}, nil, nil)
-	cl.recover = nil
+	if cl.recover != nil {
+		sh.g.Stats.NotRecovered.Add(1)
+		sh.g.registrar.submit(op{forget: cl.recover.pid}, nil, nil)
+		cl.recover = nil
+	}
 	cl.conn.session.End(session.TransportError, sh.now, &sh.acts)
 	sh.settle(cl.conn)
 }
@@ -365,8 +375,10 @@ func (sh *shard) replay(cl *client, back *comeback) {
 		stand(p.Key, p.Seq)
 	}
 	sh.saveAgain(cl)
-	for _, id := range back.saved.Had {
-		cl.hadBefore(id, true)
+	if back.saved != nil { // else it has brought what it remembers along
+		for _, id := range back.saved.Had {
+			cl.hadBefore(id, true)
+		}
 	}
 	had := make(map[string]struct{}, len(back.missed))
 	for _, m := range mergeMissed(back.missed) {
@@ -376,8 +388,9 @@ func (sh *shard) replay(cl *client, back *comeback) {
 		}
 		had[m.push.ID] = struct{}{}
 		if len(m.push.Targets) > 1 {
-			cl.hadBefore(m.push.ID, true) // the bus may yet bring it for another of its rooms
-			if back.received.has(m.push.ID) {
+			// Noted, for the bus may yet bring it for another of its rooms.
+			noted := cl.hadBefore(m.push.ID, true)
+			if back.received.has(m.push.ID) || back.saved == nil && noted {
 				continue
 			}
 		}
@@ -456,7 +469,7 @@ func (r *recover) saved(cl *client) *message.Saved {
 // window, or dropped when the client has said goodbye.
 func (sh *shard) lastSave(cl *client, why session.Reason) func(*op) {
 	r := cl.recover
-	if r == nil || r.back != nil {
+	if r == nil || cl.entry != nil && cl.entry.back != nil && cl.entry.back.saved != nil {
 		return func(*op) {}
 	}
 	if why == session.ClientDisconnect {

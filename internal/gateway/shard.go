@@ -24,6 +24,7 @@ type shard struct {
 	sessions map[string]*conn   // by the public part of the session ID
 	clients  map[string]*client // accepted ones by the public form of their ID
 	wheel    *timewheel.Wheel[*conn]
+	away     departures        // sessions that other nodes have, or want
 	probes   map[*socket]int64 // sockets that try to take a session over, with their deadline
 	hub      *hub.Index[*client]
 	// namespaces are the rooms of whole namespaces: every client is in one of them.
@@ -129,6 +130,7 @@ func (sh *shard) stop() {
 		}
 	}
 	sh.endSome(len(sh.sessions), session.ShuttingDown)
+	sh.endDepartures()
 	sh.endCalls()
 	sh.retryBacklog()
 	if sh.survey.stop != nil {
@@ -143,7 +145,7 @@ func (sh *shard) patience() time.Duration {
 		return 0
 	}
 	wait := time.Duration(sweepEvery) * time.Millisecond
-	if len(sh.sessions) == 0 && len(sh.probes) == 0 && len(sh.verdicts) == 0 && len(sh.calls) == 0 {
+	if len(sh.sessions) == 0 && len(sh.probes) == 0 && len(sh.verdicts) == 0 && len(sh.calls) == 0 && len(sh.away.bySession) == 0 {
 		wait = -1
 	}
 	if sh.backlog.pending() {
@@ -212,6 +214,7 @@ func (sh *shard) sweep() {
 	}
 	sh.expireVerdicts()
 	sh.expireCalls()
+	sh.sweepDepartures()
 	if len(sh.active) > 0 {
 		sh.compareHeads()
 	}

@@ -16,7 +16,8 @@ type socket struct {
 	conn    *conn
 	nc      netpoll.Conn
 	reader  wsframe.Reader
-	rest    []byte // framed and not yet taken by the kernel
+	rest    []byte   // framed and not yet taken by the kernel
+	arrival *arrival // while it tries to take over a session of another node
 	deflate bool
 	probe   bool // polling still carries the session
 	closed  bool
@@ -124,6 +125,9 @@ func (s *socket) frame(op wsframe.Opcode, payload []byte) error {
 }
 
 func (s *socket) probeFrame(op wsframe.Opcode, payload []byte) error {
+	if s.arrival != nil {
+		return s.arrivalFrame(op, payload)
+	}
 	c, sh := s.conn, s.sh
 	answer := session.ProbeFailed
 	if op == wsframe.Text {
@@ -159,8 +163,12 @@ func (s *socket) fail(code wsframe.CloseCode, reason string) {
 		return
 	}
 	delete(s.sh.probes, s)
-	s.conn.probing = nil
-	s.conn.session.ProbeLost()
+	if s.arrival != nil {
+		s.sh.lostArrival(s)
+	} else {
+		s.conn.setProbing(nil)
+		s.conn.session.ProbeLost()
+	}
 	s.close(code, reason)
 }
 

@@ -69,8 +69,8 @@ func (l *Link) Close() {
 	}
 }
 
-// SetHook has hook called before each request is sent; its error is the request's.
-// nil: no hook.
+// SetHook has hook called before each request is sent, and once more with a ! after
+// the path when it was answered; its error is the request's. nil: no hook.
 func (l *Link) SetHook(hook func(node, path string) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,5 +112,12 @@ func (l *Link) Do(node string, r *http.Request) (*http.Response, error) {
 	out := r.Clone(r.Context())
 	addr, _ := srv.Listener.Addr().(*net.TCPAddr)
 	out.URL.Scheme, out.URL.Host = "http", addr.String()
-	return l.transport.RoundTrip(out)
+	resp, err := l.transport.RoundTrip(out)
+	if err == nil && hook != nil {
+		if err = hook(node, r.URL.Path+"!"); err != nil {
+			_ = resp.Body.Close()
+			return nil, err
+		}
+	}
+	return resp, err
 }

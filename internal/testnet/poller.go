@@ -8,15 +8,18 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"holdfast/engineio"
 )
 
-// Poller is a polling client of Engine.IO 4. One poll and one post may be under way
-// at once.
+// Poller is a polling client of Engine.IO 4, or of 3. One poll and one post may be
+// under way at once.
 type Poller struct {
-	Open engineio.OpenPacket
+	Open    engineio.OpenPacket
+	Version engineio.Version
 
 	base string
 	http *http.Client
@@ -24,7 +27,12 @@ type Poller struct {
 
 // OpenPoller opens a session by polling.
 func OpenPoller(h *http.Client, base string, header http.Header) (*Poller, error) {
-	p := &Poller{base: base, http: h}
+	return OpenPollerOf(4, h, base, header)
+}
+
+// OpenPollerOf is OpenPoller for a version of Engine.IO.
+func OpenPollerOf(v engineio.Version, h *http.Client, base string, header http.Header) (*Poller, error) {
+	p := &Poller{base: base, http: h, Version: v}
 	packets, err := p.do(context.Background(), http.MethodGet, nil, header)
 	if err != nil {
 		return nil, err
@@ -44,7 +52,7 @@ func (p *Poller) Via(base string) *Poller {
 }
 
 func (p *Poller) do(ctx context.Context, method string, body io.Reader, header http.Header) ([]engineio.Packet, error) {
-	q := url.Values{"EIO": {"4"}, "transport": {"polling"}}
+	q := url.Values{"EIO": {strconv.Itoa(int(p.Version))}, "transport": {"polling"}}
 	if p.Open.SID != "" {
 		q.Set("sid", p.Open.SID)
 	}
@@ -73,7 +81,7 @@ func (p *Poller) do(ctx context.Context, method string, body io.Reader, header h
 		return nil, nil
 	}
 	var packets []engineio.Packet
-	err = engineio.ParsePayload(4, b, false, engineio.Limits{}, func(p engineio.Packet) error {
+	err = engineio.ParsePayload(p.Version, b, false, engineio.Limits{}, func(p engineio.Packet) error {
 		p.Data = bytes.Clone(p.Data)
 		packets = append(packets, p)
 		return nil
@@ -88,13 +96,20 @@ func (p *Poller) Poll(ctx context.Context) ([]engineio.Packet, error) {
 
 // Post sends packets in their text form.
 func (p *Poller) Post(packets ...string) error {
-	_, err := p.do(context.Background(), http.MethodPost, strings.NewReader(strings.Join(packets, "\x1e")), nil)
+	body := strings.Join(packets, "\x1e")
+	if p.Version == 3 {
+		body = ""
+		for _, packet := range packets {
+			body += strconv.Itoa(utf8.RuneCountInString(packet)) + ":" + packet
+		}
+	}
+	_, err := p.do(context.Background(), http.MethodPost, strings.NewReader(body), nil)
 	return err
 }
 
 // Probe opens a WebSocket for the session and has it answered with 3probe.
 func Probe(p *Poller) (*Client, error) {
-	c, err := dial(p.base, url.Values{"sid": {p.Open.SID}}, nil)
+	c, err := dial(p.base, url.Values{"sid": {p.Open.SID}, "EIO": {strconv.Itoa(int(p.Version))}}, nil)
 	if err != nil {
 		return nil, err
 	}
