@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/redis/redistest"
+	"holdfast/internal/testnet"
+	"holdfast/socketio"
 )
 
 // nodes is two gateways and a ws-api over one Redis.
@@ -64,5 +68,84 @@ func TestRequestsAlternateBetweenNodes(t *testing.T) {
 	at().post("1")
 	if status, body := get(t, at().url); status != http.StatusBadRequest || !strings.Contains(body, `"code":1`) {
 		t.Errorf("a poll after the end: %d %s", status, body)
+	}
+}
+
+// TestUpgradeOnTheOtherNode moves clients that are pushed to: nothing is lost, nothing
+// comes twice, and afterwards nothing of them goes between the nodes.
+func TestUpgradeOnTheOtherNode(t *testing.T) {
+	n := startNodes(t, "recovery: {enabled: true}")
+	h := &http.Client{}
+	defer h.CloseIdleConnections()
+	for _, way := range [][2]string{{n.a, n.b}, {n.b, n.a}} {
+		from, to := way[0]+"/socket.io/", way[1]+"/socket.io/"
+		p, err := testnet.OpenPoller(h, from, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Post(`40{"guid":"doc-1"}`); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pushed := make(chan struct{})
+		go func() {
+			defer close(pushed)
+			for i := range 100 {
+				askAPI(t, n.api, "PushService/Push", fmt.Sprintf(`{"targets":[{"room":"doc-1"}],"event":"n","payload":{"json":"[%d]"}}`, i))
+			}
+		}()
+		due := 0
+		took := func(data []byte) {
+			if packet, err := socketio.Parse(data, socketio.Limits{}); err == nil && packet.Type == socketio.Event {
+				if !strings.HasPrefix(string(packet.Data), fmt.Sprintf(`["n",%d,`, due)) {
+					t.Errorf("%s came, %d was due", packet.Data, due)
+				}
+				due++
+			}
+		}
+		for due < 20 {
+			packets, err := p.Via([]string{from, to}[due%2]).Poll(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, x := range packets {
+				took(x.Data)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		c, rest, err := p.Via(to).Upgrade(ctx)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range rest {
+			took(x.Data)
+		}
+		for due < 100 {
+			packet, err := c.Packet()
+			if err != nil {
+				t.Fatalf("%v, %d was due", err, due)
+			}
+			took(append([]byte("2"), packet.Data...))
+		}
+		<-pushed
+		if err := c.Text(`427["say"]`); err != nil {
+			t.Fatal(err)
+		}
+		if packet, err := c.Packet(); err != nil || packet.Type != socketio.Ack || packet.ID != 7 {
+			t.Errorf("the ack: %+v, %v", packet, err)
+		}
+		if count := askAPI(t, n.api, "ClientService/CountClients", `{"target":{"room":"doc-1"}}`); !strings.Contains(count, `"clients":"1"`) {
+			t.Errorf("count: %s", count)
+		}
+		if left := askAPI(t, n.api, "ClientService/Disconnect", `{"target":{"room":"doc-1"}}`); !strings.Contains(left, `"clients":1`) {
+			t.Errorf("disconnect: %s", left)
+		}
+		if packet, err := c.Packet(); err != nil || packet.Type != socketio.Disconnect {
+			t.Errorf("it is closed by %+v, %v", packet, err)
+		}
+		c.Kill()
 	}
 }

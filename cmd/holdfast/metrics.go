@@ -46,6 +46,8 @@ func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	counter(m, "holdfast_paused_reads_total", "Times that sockets were not read because the bus was full.", read(&s.PausedReads))
 	counter(m, "holdfast_forwarded_out_total", "Requests of clients passed on to the node that has their session.", read(&s.ForwardedOut))
 	counter(m, "holdfast_forwarded_in_total", "Requests of clients served here that came to another node.", read(&s.ForwardedIn))
+	counter(m, "holdfast_moved_out_total", "Sessions that another node took over at their upgrade.", read(&s.MovedOut))
+	counter(m, "holdfast_moved_in_total", "Sessions taken over from another node at their upgrade.", read(&s.MovedIn))
 	counter(m, "holdfast_link_out_bytes_total", "Bytes sent to other nodes.", read(&s.LinkBytesOut))
 	counter(m, "holdfast_link_in_bytes_total", "Bytes that came from other nodes.", read(&s.LinkBytesIn))
 
