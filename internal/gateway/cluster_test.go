@@ -130,9 +130,11 @@ func TestForwardedAnswers(t *testing.T) {
 					sid = ""
 				}
 				if tt.before != "" {
+					before := x.a.gw.Stats.Clients.Load()
 					if err := p.Post(tt.before); err != nil {
 						t.Fatal(err)
 					}
+					x.a.until("the client is in", func() bool { return x.a.gw.Stats.Clients.Load() > before })
 				}
 				r, err := http.NewRequestWithContext(t.Context(), tt.method, base+"?EIO=4&transport=polling"+sid+tt.query, strings.NewReader(tt.body))
 				if err != nil {
