@@ -169,6 +169,8 @@ func (s *Server) newHandler() http.Handler {
 	opts := []connect.HandlerOption{
 		// Base64 of attachments and the text around a payload.
 		connect.WithReadMaxBytes(2*s.limits.PushBytes + 1<<20),
+		// To compress the few bytes of a usual answer costs more than to route a push.
+		connect.WithCompressMinBytes(4096),
 		connect.WithRecover(s.recovered),
 		connect.WithCodec(strictJSON{"json"}),
 		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
