@@ -92,6 +92,8 @@ func (p *pushService) PushStream(ctx context.Context, stream *connect.BidiStream
 
 func (p *pushService) readPushes(ctx context.Context, stream *connect.BidiStream[pb.PushRequest, pb.PushResponse], slots chan<- *slot) {
 	last := make(map[message.Key]*slot) // the newest request for each target
+	work := workers{tasks: make(chan func())}
+	defer close(work.tasks)
 	for {
 		req, err := stream.Receive()
 		if errors.Is(err, io.EOF) {
@@ -115,12 +117,31 @@ func (p *pushService) readPushes(ctx context.Context, stream *connect.BidiStream
 			return
 		}
 		before := follow(last, push.Targets, sl, p.s.limits.StreamAhead)
-		go func() { // ends by itself: it waits for its predecessors and for ctx
+		work.do(func() { // ends by itself: it waits for its predecessors and for ctx
 			defer close(sl.done)
 			for _, b := range before {
 				<-b.done
 			}
 			sl.resp, sl.err = p.s.push(ctx, push, req.GetDedupId())
+		})
+	}
+}
+
+// workers are goroutines that do one task after the other, since a new one for each
+// push would have to grow its stack each time. There are as many as tasks have been
+// under way at once; they end when tasks is closed.
+type workers struct{ tasks chan func() }
+
+// do lets an idle worker do f, or a new one. It does not wait.
+func (w *workers) do(f func()) {
+	select {
+	case w.tasks <- f:
+	default:
+		go func() {
+			f()
+			for next := range w.tasks {
+				next()
+			}
 		}()
 	}
 }
