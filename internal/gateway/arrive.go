@@ -409,8 +409,8 @@ func (sh *shard) followUp(c *conn) {
 	}
 }
 
-// arrived lets an adopted client have what its rooms get from here on.
-func (sh *shard) arrived(cl *client, back *comeback) {
+// cameOver lets an adopted client have what its rooms get from here on.
+func (sh *shard) cameOver(cl *client, back *comeback) {
 	c := cl.conn
 	cl.entry = nil
 	cl.accepted = true

@@ -339,7 +339,7 @@ func (sh *shard) caughtUp(cl *client, ok bool) {
 		return // what it has missed was too much for it after all
 	}
 	if back.saved == nil {
-		sh.arrived(cl, back)
+		sh.cameOver(cl, back)
 		return
 	}
 	sh.g.Stats.Recovered.Add(1)
