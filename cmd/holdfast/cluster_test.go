@@ -122,6 +122,12 @@ log: {level: error}
 	a := start(t, "gateway", "--config", config("gw-a")).await(t, `clients +(http://\S+)`)[1]
 	b := start(t, "gateway", "--config", config("gw-b")).await(t, `clients +(http://\S+)`)[1]
 
+	meetInARoom(t, api, a, b)
+}
+
+// meetInARoom has a client on each of two nodes, and ws-api between them.
+func meetInARoom(t *testing.T, api, a, b string) {
+	t.Helper()
 	ann, bob := newGuest(t, a, "doc-1"), newGuest(t, b, "doc-1")
 	answer := askAPI(t, api, "PushService/Push", `{"targets":[{"room":"doc-1"}],"event":"hello","payload":{"json":"[1]"}}`)
 	if !strings.Contains(answer, `"nodes":2`) {
@@ -130,7 +136,7 @@ log: {level: error}
 	ann.until(`42["hello",1]`)
 	bob.until(`42["hello",1]`)
 
-	ann.post(`427["say",{"x":1}]`) // acknowledged when it is in Redis
+	ann.post(`427["say",{"x":1}]`) // acknowledged when it is on the bus
 	ann.until(`437[]`)
 
 	if count := askAPI(t, api, "ClientService/CountClients", `{"target":{"room":"doc-1"}}`); !strings.Contains(count, `"clients":"2"`) {

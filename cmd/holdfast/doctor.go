@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/internal/boot"
+	"holdfast/internal/bus"
 )
 
 type doctorCommand struct {
@@ -55,6 +57,9 @@ func (c *doctorCommand) Run(w *world) error {
 	for _, name := range names {
 		report("backends."+name+" "+cfg.Backends[name].URL, reachable(w.ctx, cfg.Backends[name].URL))
 	}
+	if cfg.Bus.Kind == "kafka" {
+		report(fmt.Sprintf("bus.brokers %v", cfg.Bus.Brokers), kafkaUsable(w.ctx, cfg))
+	}
 	report(fmt.Sprintf("open files: %d", openFiles()), enoughFiles())
 	if wrong > 0 {
 		return fmt.Errorf("doctor: %d thing(s) are wrong", wrong)
@@ -68,6 +73,22 @@ func free(addr, key string) error {
 		return err
 	}
 	return l.Close()
+}
+
+// kafkaUsable does what a start does, apart from making topics.
+func kafkaUsable(ctx context.Context, cfg *boot.Config) error {
+	missing := cfg.Bus.CreateTopics
+	look := *cfg
+	look.Bus.CreateTopics = false
+	b, err := newKafka(&look, "doctor", nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	err = prepareKafka(ctx, b)
+	if missing && errors.Is(err, bus.ErrTopicMissing) {
+		err = nil // the start makes it
+	}
+	return errors.Join(err, b.Close(ctx))
 }
 
 func reachable(ctx context.Context, raw string) error {

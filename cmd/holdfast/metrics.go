@@ -192,3 +192,24 @@ func registerRedisBus(m boot.Metrics, q *queues, look func() bus.RedisStats) {
 		return []queue{{name: "replies", items: s.ReplyItems, bytes: int(s.ReplyBytes), maxItems: s.MaxReplyItems, maxBytes: int(s.MaxReplyBytes)}}
 	})
 }
+
+// registerKafkaBus exports what the bus on Kafka counts besides.
+func registerKafkaBus(m boot.Metrics, q *queues, look func() bus.KafkaStats) {
+	registerBus(m, q, func() bus.Stats { return look().Stats })
+	s := newSnapshot(look)
+	s.gauge("holdfast_bus_in_flight", "Events taken from Kafka and not settled.", func(s bus.KafkaStats) float64 { return float64(s.InFlight) })
+	s.gauge("holdfast_bus_partitions", "Partitions of the events that this ws-api has.", func(s bus.KafkaStats) float64 { return float64(s.Partitions) })
+	s.counter("holdfast_bus_retries_total", "Acts on Kafka that failed and were tried again.", func(s bus.KafkaStats) uint64 { return s.Failures })
+	s.counter("holdfast_bus_events_lost_total", "Events that Kafka refused for good: larger than a topic permits.", func(s bus.KafkaStats) uint64 { return s.UpLost })
+	s.counter("holdfast_bus_replies_lost_total", "Answers to calls that Kafka did not take.", func(s bus.KafkaStats) uint64 { return s.ReplyLost })
+	s.counter("holdfast_bus_malformed_total", "Records that could not be read and were dropped.", func(s bus.KafkaStats) uint64 { return s.Malformed })
+	s.counter("holdfast_bus_strays_total", "Records in this node's inbox that were for another node which had it before.", func(s bus.KafkaStats) uint64 { return s.Strays })
+	m.MustRegister(s)
+	q.from(func() []queue {
+		s := look()
+		return []queue{
+			{name: "sends", items: s.Sends.Items, bytes: int(s.Sends.Bytes), maxItems: s.Sends.MaxItems, maxBytes: int(s.Sends.MaxBytes)},
+			{name: "replies", items: s.Replies.Items, bytes: int(s.Replies.Bytes), maxItems: s.Replies.MaxItems, maxBytes: int(s.Replies.MaxBytes)},
+		}
+	})
+}

@@ -39,7 +39,8 @@ type stores struct {
 		Renew(ctx context.Context, l node.Lease, until time.Time, about node.About) (node.Renewed, error)
 		Release(ctx context.Context, l node.Lease, last time.Time) error
 	}
-	shared *sharedStores // nil: the stores are this process's own
+	shared  *sharedStores // nil: the stores are this process's own
+	inboxes bus.Directory // for a bus whose inboxes are numbered
 
 	identity      string // of this process among the gateways
 	neverWait     bool   // registry and log answer at once
@@ -66,13 +67,15 @@ func openStores(ctx context.Context, cfg *boot.Config, log *slog.Logger) (*store
 		}
 		s.identity = host
 	}
-	if cfg.Bus.Kind == "kafka" {
-		return nil, errors.New("bus.kind: kafka is not in this version yet; use redis, or memory within one process")
-	}
 	s.openMemory(cfg)
 	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
 		if err := s.openRedis(ctx, cfg, log); err != nil {
-			return nil, err
+			return nil, errors.Join(err, s.close(ctx))
+		}
+	}
+	if cfg.Bus.Kind == "kafka" {
+		if err := s.openKafka(ctx, cfg, log); err != nil {
+			return nil, errors.Join(err, s.close(ctx))
 		}
 	}
 	return s, nil
@@ -104,7 +107,7 @@ func (s *stores) openMemory(cfg *boot.Config) {
 	s.registry, s.log = reg, log
 	b := bus.NewMemory(bus.Options{UpItems: cfg.Limits.UpstreamEvents, UpBytes: int64(cfg.Limits.UpstreamBytes)})
 	s.bus = b
-	s.workers = node.NewMemoryWorkers()
+	s.workers, s.inboxes = node.NewMemoryWorkers(), node.NewMemoryInboxes()
 	s.neverWait, s.durableAtOnce = true, true
 	s.sweepers = append(s.sweepers, reg.Sweep, log.Sweep)
 	if cfg.Store.Kind == "memory" {
@@ -148,6 +151,7 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 			workers:  node.NewRedisWorkers(client, cfg.Store.Prefix),
 		}
 		s.registry, s.workers = s.shared.registry, s.shared.workers
+		s.inboxes = node.NewRedisInboxes(client, cfg.Store.Prefix)
 		s.log = roomlog.NewRedis(client, roomlog.RedisOptions{
 			Prefix: cfg.Store.Prefix, Count: cfg.Recovery.Messages, Bytes: int64(cfg.Recovery.Bytes), Window: logWindow(cfg),
 		})
@@ -165,13 +169,69 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 	return nil
 }
 
+// openKafka makes Kafka the bus.
+func (s *stores) openKafka(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
+	b, err := newKafka(cfg, s.identity, s.inboxes, log)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, b.Close)
+	if err := prepareKafka(ctx, b); err != nil {
+		return err
+	}
+	warnings, err := b.Durability(ctx)
+	if err != nil {
+		log.Warn("the durability of kafka is not known", "err", err)
+	} else {
+		s.exportDurability("holdfast_kafka_durable", "1: what was acknowledged survives the death of one broker (read at the start).", warnings, log)
+	}
+	s.bus, s.durableAtOnce = b, false
+	s.export = append(s.export, func(m boot.Metrics, q *queues) { registerKafkaBus(m, q, b.Stats) })
+	return nil
+}
+
+// newKafka makes the bus that the configuration names, and asks nothing of Kafka yet.
+func newKafka(cfg *boot.Config, id string, nodes bus.Directory, log *slog.Logger) (*bus.Kafka, error) {
+	c, l := &cfg.Bus, &cfg.Limits
+	opts := bus.KafkaOptions{
+		Brokers: c.Brokers, Username: c.Username, Password: string(c.Password), Nodes: nodes,
+		Prefix: c.Prefix, ID: id, CreateTopics: c.CreateTopics, Partitions: int32(c.Partitions), Replication: int16(c.Replication),
+		// The largest event or push, with its headers.
+		MaxRecord: int32(min(max(l.MaxPayload+l.AttachmentBytes, l.PushBytes)+1<<20, 90<<20)),
+		UpItems:   l.UpstreamEvents, UpBytes: int64(l.UpstreamBytes), Log: log,
+	}
+	if c.TLS {
+		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	b, err := bus.NewKafka(opts)
+	if err != nil {
+		return nil, fmt.Errorf("bus.brokers: %w", err)
+	}
+	return b, nil
+}
+
+// prepareKafka fails with the key that is to be mended when Kafka cannot be used.
+func prepareKafka(ctx context.Context, b *bus.Kafka) error {
+	if err := b.Reach(ctx); err != nil {
+		return fmt.Errorf("bus.brokers: %w", err)
+	}
+	if err := b.PrepareTopics(ctx); err != nil {
+		return fmt.Errorf("bus.prefix: %w", err)
+	}
+	return nil
+}
+
 // durability tells the operator how much of what is acknowledged survives Redis.
 func (s *stores) durability(warnings []string, log *slog.Logger) {
+	s.exportDurability("holdfast_redis_durable", "1: what was acknowledged survives the death of Redis (read at the start).", warnings, log)
+}
+
+func (s *stores) exportDurability(metric, help string, warnings []string, log *slog.Logger) {
 	for _, w := range warnings {
 		log.Warn(w)
 	}
 	s.export = append(s.export, func(m boot.Metrics, _ *queues) {
-		gauge(m, "holdfast_redis_durable", "1: what was acknowledged survives the death of Redis (read at the start).", func() float64 {
+		gauge(m, metric, help, func() float64 {
 			if len(warnings) > 0 {
 				return 0
 			}

@@ -334,6 +334,8 @@ type Bus struct {
 	Brokers []string `key:"brokers" is:"peer"`
 	// What Kafka's topics begin with.
 	Prefix string `key:"prefix" default:"holdfast"`
+	// Create the topics that are missing. Off: their absence ends the start.
+	CreateTopics bool `key:"create_topics" default:"true"`
 	// Partitions of a topic that holdfast creates: the upstream's upper bound of API processes, and one for each gateway's inbox.
 	Partitions int `key:"partitions" default:"32" min:"1"`
 	// Copies of a topic that holdfast creates. 0: the broker's default.

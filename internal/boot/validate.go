@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -229,6 +230,10 @@ func (d *decoder) checkBackends(cfg *Config) {
 	}
 }
 
+// topicPrefix leaves room for what is added to it: a topic's name has at most 249
+// characters.
+var topicPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,200}$`)
+
 func (d *decoder) checkStores(cfg *Config) {
 	if cfg.Store.Kind == "redis" && len(cfg.Store.Addrs) == 0 {
 		d.wrong("store.addrs", `missing, while store.kind is redis; as in ["127.0.0.1:6379"]`)
@@ -238,6 +243,9 @@ func (d *decoder) checkStores(cfg *Config) {
 	}
 	if cfg.Bus.Kind == "kafka" && len(cfg.Bus.Brokers) == 0 {
 		d.wrong("bus.brokers", `missing, while bus.kind is kafka; as in ["127.0.0.1:9092"]`)
+	}
+	if cfg.Bus.Kind == "kafka" && !topicPrefix.MatchString(cfg.Bus.Prefix) {
+		d.wrong("bus.prefix", "%q: letters, digits, dots, dashes and underscores are wanted, at most 200, for it begins the names of topics", cfg.Bus.Prefix)
 	}
 	if strings.ContainsAny(cfg.Store.Prefix, "{} ") || cfg.Store.Prefix == "" {
 		d.wrong("store.prefix", "%q: a word without braces and spaces is wanted, for keys carry {hash tags}", cfg.Store.Prefix)

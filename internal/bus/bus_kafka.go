@@ -107,6 +107,14 @@ type KafkaStats struct {
 	Malformed  uint64 // records that could not be read, and were dropped
 	Strays     uint64 // records in an inbox that were for its former owner, and were dropped
 	Failures   uint64 // what failed and was tried again
+	Sends      Waiting
+	Replies    Waiting
+}
+
+// Waiting is what is on its way to Kafka, and its bounds.
+type Waiting struct {
+	Items, MaxItems int
+	Bytes, MaxBytes int64
 }
 
 // Kafka is the bus of many processes; see the package's comment for its topics. It
@@ -282,6 +290,7 @@ func (b *Kafka) Stats() KafkaStats {
 		Malformed: b.malformed.Load(), Strays: b.strays.Load(), Failures: b.failures.Load(),
 	}
 	b.up.stats(&s.Stats)
+	s.Sends, s.Replies = b.sends.waiting(), b.replies.waiting()
 	b.mu.RLock()
 	m := b.member
 	b.mu.RUnlock()
@@ -330,6 +339,12 @@ func (u *budget) release(size int) {
 	defer u.mu.Unlock()
 	u.items--
 	u.bytes -= int64(size)
+}
+
+func (u *budget) waiting() Waiting {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return Waiting{Items: u.items, MaxItems: u.maxItems, Bytes: u.bytes, MaxBytes: u.maxBytes}
 }
 
 // kafkaRecord makes a record for a topic.

@@ -326,9 +326,9 @@ func (r *kafkaReader) take(rec *kgo.Record) (mine bool) {
 
 // Send puts a record into a node's inbox. It fails with [message.ErrGone] when the
 // directory does not know of one, and with [message.ErrFull] when too much is on its
-// way, because Kafka is away as a rule. A push that the room's log has anyway is only
-// handed to the client, so that a push to many nodes does not wait for each; of
-// everything else it is known that Kafka has it when Send returns nil. What a node
+// way, because Kafka is away as a rule. A push, which the room's log has anyway, is only
+// handed to the client, so that one to many nodes does not wait for each; of everything
+// else it is known that Kafka has it when Send returns nil. What a node
 // refuses later, the sender does not learn.
 func (b *Kafka) Send(ctx context.Context, node string, d *message.Down) error {
 	if err := ctx.Err(); err != nil {
@@ -371,7 +371,7 @@ func (b *Kafka) Send(ctx context.Context, node string, d *message.Down) error {
 		done <- err
 		cancel() // after that, so that whoever sees this end finds the other
 	})
-	if d.Push != nil && d.Call == "" {
+	if (d.Push != nil || d.Heads != nil) && d.Call == "" {
 		return nil
 	}
 	select {

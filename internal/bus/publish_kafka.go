@@ -66,7 +66,8 @@ func (q *upQueue) done(size int) {
 func (q *upQueue) stats(s *Stats) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s.UpItems, s.UpBytes, s.Published, s.UpFull = q.items, q.bytes, q.published, q.full
+	s.UpItems, s.UpBytes, s.MaxUpItems, s.MaxUpBytes = q.items, q.bytes, q.maxItems, q.maxBytes
+	s.Published, s.UpFull = q.published, q.full
 }
 
 // Publish queues an event for Kafka. It never blocks: without room, which is also how

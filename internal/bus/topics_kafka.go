@@ -11,6 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
+// ErrTopicMissing says that a topic is not there.
+var ErrTopicMissing = errors.New("is missing")
+
 // replyPartitions is into how many partitions ws-apis are divided for their replies.
 // It is a part of what the processes of a cluster agree on, so it does not follow
 // from the topic, which may have more.
@@ -91,7 +94,7 @@ func (b *Kafka) checkTopics(wanted []topic, there kadm.TopicDetails) error {
 		d, ok := there[t.name]
 		switch n := int32(len(d.Partitions)); {
 		case !ok || errors.Is(d.Err, kerr.UnknownTopicOrPartition):
-			return fmt.Errorf("topic %s is missing: make it, with at least %d partition(s), or set bus.create_topics", t.name, t.least)
+			return fmt.Errorf("topic %s %w: make it, with at least %d partition(s), or set bus.create_topics", t.name, ErrTopicMissing, t.least)
 		case d.Err != nil:
 			return fmt.Errorf("topic %s: %w", t.name, d.Err)
 		case n < t.least:
@@ -114,7 +117,7 @@ func (b *Kafka) inboxLimit(ctx context.Context) (int32, error) {
 	}
 	n := int32(len(there[b.inboxTopic()].Partitions))
 	if n == 0 {
-		return 0, fmt.Errorf("topic %s is missing", b.inboxTopic())
+		return 0, fmt.Errorf("topic %s %w", b.inboxTopic(), ErrTopicMissing)
 	}
 	b.inboxes.Store(n)
 	return n, nil

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/bus/kafkatest"
+	"holdfast/internal/redis/redistest"
+)
+
+// TestKafka has one broker for what is tried on it.
+func TestKafka(t *testing.T) {
+	broker := kafkatest.Start(t)
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, broker *kafkatest.Broker, prefix string)
+	}{
+		{"topics that are missing", testKafkaTopicsMissing},
+		{"two gateways and an API", testKafkaCluster}, // the last: the broker dies in it
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, broker, strings.ReplaceAll(c.name, " ", "-")) })
+	}
+}
+
+func kafkaConfig(t *testing.T, redis, broker, identity, bus string) string {
+	t.Helper()
+	return file(t, fmt.Sprintf(`
+listen: 127.0.0.1:0
+api_listen: 127.0.0.1:0
+node: {listen: 127.0.0.1:0, identity: %s, secret: test}
+auth: {anonymous: true}
+store: {kind: redis, addrs: [%q]}
+bus: {kind: kafka, brokers: [%q], %s}
+drain: {pause: 0s, rate: 0}
+log: {level: error}
+`, identity, redis, broker, bus))
+}
+
+func testKafkaCluster(t *testing.T, broker *kafkatest.Broker, prefix string) {
+	defer http.DefaultClient.CloseIdleConnections()
+	redis := redistest.Start(t)
+	config := func(identity string) string {
+		return kafkaConfig(t, redis.Addr, broker.Addr, identity, "partitions: 4, prefix: "+prefix)
+	}
+	api := start(t, "api", "--config", config("api")).await(t, `api +(http://\S+)`)[1]
+	a := start(t, "gateway", "--config", config("gw-a")).await(t, `clients +(http://\S+)`)[1]
+	b := start(t, "gateway", "--config", config("gw-b")).await(t, `clients +(http://\S+)`)[1]
+	meetInARoom(t, api, a, b)
+
+	// The broker is away: clients stay, a room gets what its log has, and an event is
+	// acknowledged when it is back.
+	ann, bob := newGuest(t, a, "doc-2"), newGuest(t, b, "doc-2")
+	ann.post(`421["say"]`)
+	ann.until(`431[]`)
+	broker.Kill()
+	ann.post(`422["say"]`)
+	const push = `{"targets":[{"room":"doc-2"}],"event":"hello","payload":{"json":"[%d]"}}`
+	askAPI(t, api, "PushService/Push", fmt.Sprintf(push, 1))
+	broker.Restart()
+	ann.until(`432[]`)
+	askAPI(t, api, "PushService/Push", fmt.Sprintf(push, 2))
+	bob.until(`42["hello",2]`)
+}
+
+func testKafkaTopicsMissing(t *testing.T, broker *kafkatest.Broker, prefix string) {
+	redis := redistest.Start(t)
+	unusable := func(cfg, want string) {
+		t.Helper()
+		began := time.Now()
+		code, _, errs := command(t, nil, "api", "--config", cfg)
+		if code == 0 || !strings.Contains(errs, want) || time.Since(began) > 10*time.Second {
+			t.Errorf("api ended with %d after %v, want %q:\n%s", code, time.Since(began), want, errs)
+		}
+		if code, out, _ := command(t, nil, "doctor", "--config", cfg); code == 0 || !strings.Contains(out, want) {
+			t.Errorf("doctor ended with %d, want %q:\n%s", code, want, out)
+		}
+	}
+	unusable(kafkaConfig(t, redis.Addr, "127.0.0.1:1", "api", ""), "bus.brokers: no broker of [127.0.0.1:1] answers")
+	unusable(kafkaConfig(t, redis.Addr, broker.Addr, "api", "create_topics: false, prefix: "+prefix), "bus.prefix: topic "+prefix+"-up is missing")
+	if code, out, _ := command(t, nil, "doctor", "--config", kafkaConfig(t, redis.Addr, broker.Addr, "api", "")); !strings.Contains(out, "ok     bus.brokers ["+broker.Addr+"]") {
+		t.Errorf("doctor, where the start makes the topics: %d\n%s", code, out)
+	}
+}
