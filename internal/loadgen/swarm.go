@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"holdfast/internal/netpoll"
 )
 
 // Swarm is a number of clients of one server. All of it may be called at the same
@@ -166,7 +168,7 @@ func (s *Local) dial(ctx context.Context, a *attempt, c *client, turn int) {
 	}
 	nc, err := dialer.DialContext(limit, "tcp", s.addr)
 	if err == nil && s.tls != nil {
-		tc := tls.Client(nc, s.tls)
+		tc := tls.Client(netpoll.NewSocket(nc), s.tls) // so that the loop needs no goroutine for it
 		if err = tc.HandshakeContext(limit); err != nil {
 			_ = nc.Close()
 		}

@@ -31,9 +31,13 @@ type fake struct {
 	done  sync.WaitGroup
 }
 
-func newFake(t *testing.T) *fake {
+func newFake(t *testing.T) *fake { return startFake(t, (*httptest.Server).Start) }
+
+// startFake is newFake with or without TLS.
+func startFake(t *testing.T, start func(*httptest.Server)) *fake {
 	f := &fake{connect: `40{"sid":"x"}`, conns: make(map[net.Conn]struct{}), requests: make(chan string, 100)}
-	f.Server = httptest.NewServer(f)
+	f.Server = httptest.NewUnstartedServer(f)
+	start(f.Server)
 	t.Cleanup(func() {
 		f.mu.Lock()
 		for c := range f.conns {
@@ -152,12 +156,20 @@ func collect(t *testing.T, s Swarm) Stats {
 }
 
 func TestScenariosAgainstAFake(t *testing.T) {
-	for _, protocol := range []Protocol{SocketIO5, SocketIO4} {
+	for _, way := range []struct {
+		name     string
+		protocol Protocol
+		start    func(*httptest.Server)
+	}{
+		{"v4", SocketIO5, (*httptest.Server).Start},
+		{"v2", SocketIO4, (*httptest.Server).Start},
+		{"v4 by TLS", SocketIO5, (*httptest.Server).StartTLS},
+	} {
 		for _, name := range []string{"connect", "broadcast", "rooms", "echo", "churn", "idle", "s4"} {
-			t.Run(string(protocol)+" "+name, func(t *testing.T) {
+			t.Run(way.name+" "+name, func(t *testing.T) {
 				t.Parallel()
-				f := newFake(t)
-				target := Target{URL: f.URL, Protocol: protocol}
+				f := startFake(t, way.start)
+				target := Target{URL: f.URL, Protocol: way.protocol, Insecure: true}
 				s := newSwarm(t, target, 2)
 				var lines []string
 				run := &Run{

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// hello hands a client's first message, the ClientHello, to crypto/tls in several
-// records instead of the one in which it came:
+// hello hands the peer's first message, a client's ClientHello, to crypto/tls in
+// several records instead of the one in which it came:
 //
 //	16 03 01 05dc  1500 bytes  ─▶  16 03 01 0177  375 bytes, four times
 //

@@ -38,7 +38,7 @@ type carrier interface {
 // NewSocket wraps nc, which belongs to the Socket from then on. Only a TCP or
 // Unix stream socket of package net makes a Socket that leaves its goroutine.
 //
-// It is for servers: what is read first is taken for a ClientHello, if it is one.
+// What is read first is taken for a hello, if it is one, and cut into pieces.
 func NewSocket(nc net.Conn) *Socket { return &Socket{nc: nc, hello: &hello{}} }
 
 // Read implements net.Conn.
