@@ -73,6 +73,13 @@ func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	})
 }
 
+// registerTLS exports what the clients' listener does with TLS.
+func registerTLS(m boot.Metrics, h *boot.Handshakes) {
+	gauge(m, "holdfast_tls_handshakes", "TLS connections that have made no request yet.", func() float64 { return float64(h.UnderWay()) })
+	counter(m, "holdfast_tls_evicted_total", "TLS connections closed before their first request, for others that waited.",
+		func() float64 { return float64(h.Evicted()) })
+}
+
 // registerAPI exports ws-api's counters and queues.
 func registerAPI(m boot.Metrics, q *queues, server *api.Server) {
 	s := newSnapshot(server.Stats)

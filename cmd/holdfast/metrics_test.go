@@ -30,13 +30,14 @@ func exported(t *testing.T, api string) map[string]bool {
 	return names
 }
 
-// exportedByAll returns what a process on memory, and a gateway and an API on Redis,
+// exportedByAll returns what a process on memory with TLS, and a gateway and an API on Redis,
 // export together.
 func exportedByAll(t *testing.T) map[string]bool {
 	t.Helper()
 	defer http.DefaultClient.CloseIdleConnections()
 	routes := "backends: {app: {url: 'http://127.0.0.1:1'}}\nroutes: [{event: say, backend: app}]\n"
-	_, api := dev(t, "--config", file(t, routes))
+	cert, key := certificate(t)
+	_, api := dev(t, "--config", file(t, routes+"tls: {cert: '"+cert+"', key: '"+key+"'}\n"))
 	all := exported(t, api)
 	server := redistest.Start(t)
 	config := func(identity string) string {

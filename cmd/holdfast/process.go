@@ -153,6 +153,9 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 	if err != nil {
 		return nil, err
 	}
+	if shakes, ok := served.(*boot.Handshakes); ok {
+		registerTLS(p.metrics, shakes)
+	}
 	p.services = append(p.services,
 		boot.HTTPService("listen", served, server, time.Second),
 		boot.Service{Name: "memory", Run: func(ctx context.Context, ready func()) error {

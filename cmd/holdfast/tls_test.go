@@ -12,7 +12,9 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +108,27 @@ func abandoned(t *testing.T, client *http.Client, polling string) {
 		}
 		if time.Now().After(end) {
 			t.Fatalf("the session lives on: %d %q", status, text)
+		}
+	}
+}
+
+// TestSilentTLS bounds the time of a handshake.
+func TestSilentTLS(t *testing.T) {
+	cert, key := certificate(t)
+	clients, api := dev(t, "--config", file(t, "tls: {cert: '"+cert+"', key: '"+key+"'}\ntimeouts: {header: 100ms}\n"))
+	nc, err := net.Dial("tcp", strings.TrimPrefix(clients, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a client that says nothing: %v", err)
+	}
+	_, text := get(t, api+"/metrics")
+	for _, line := range []string{"holdfast_tls_handshakes ", "holdfast_tls_evicted_total 0"} {
+		if !strings.Contains(text, "\n"+line) {
+			t.Errorf("the metrics have no %q", line)
 		}
 	}
 }

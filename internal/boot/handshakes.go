@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,7 @@ type Handshakes struct {
 	closing  chan struct{}
 	close    sync.Once
 	places   chan struct{} // a token for each place that is taken
+	evicted  atomic.Int64
 
 	mu     sync.Mutex
 	oldest *list.List                 // of underWay
@@ -86,6 +88,12 @@ func (h *Handshakes) ConnState(nc net.Conn, state http.ConnState) {
 	}
 }
 
+// UnderWay is how many connections have a place.
+func (h *Handshakes) UnderWay() int { return len(h.places) }
+
+// Evicted is how many lost their place to others so far.
+func (h *Handshakes) Evicted() int64 { return h.evicted.Load() }
+
 // reserve waits for a place; false when the listener was closed.
 func (h *Handshakes) reserve() bool {
 	for {
@@ -125,6 +133,7 @@ func (h *Handshakes) evict() time.Duration {
 	// TLS, never waits.
 	_ = u.conn.NetConn().Close()
 	h.remove(e)
+	h.evicted.Add(1)
 	return 0
 }
 

@@ -156,6 +156,9 @@ func TestSilentPeersGiveWay(t *testing.T) {
 			t.Errorf("silent peer %d: %v", i, err)
 		}
 	}
+	if n := h.Evicted(); n < 3 || n > 4 {
+		t.Errorf("%d were closed for others", n)
+	}
 }
 
 // Waiting for a place ends with the listener.
