@@ -480,40 +480,25 @@ func (sh *shard) join(cl *client, rooms []string, done func()) {
 	}
 	enter, entered := sh.seat(cl, keys)
 	cl.rooms = append(append(make([]string, 0, len(cl.rooms)+len(fresh)), cl.rooms...), fresh...)
-	sh.g.registrar.submit(op{
+	o := op{
 		changes: []message.Change{{Kind: message.ChangeJoin, Client: cl.info, Rooms: fresh}},
 		heads:   enter,
-		done: func(heads []message.Position) {
-			joined := sh.inbox.post(func() {
-				sh.goLive(entered, heads)
-				sh.standIn(cl, keys)
-				done()
-			})
-			if !joined {
-				done()
-			}
-		},
-	}, enter, nil)
-	// The places are saved before anything of the new rooms can be sent: here where a
-	// room was live already, in standIn where not.
-	if len(enter) < len(keys) {
-		sh.saveAgain(cl)
 	}
-}
-
-// standIn gives the client the positions of rooms that were not live when it joined.
-func (sh *shard) standIn(cl *client, keys []message.Key) {
-	moved := false
-	for _, key := range keys {
-		if r := sh.hub.Room(key); r != nil {
-			if seat := hub.SeatOf(cl, r); seat != nil && seat.Seq == 0 {
-				seat.Seq, moved = r.Log.Seq, true
-			}
+	sh.expect(cl, keys, &o)
+	if cl.recover != nil && !cl.sock.Gone() {
+		cl.save(&o)
+	}
+	o.done = func(heads []message.Position) {
+		joined := sh.inbox.post(func() {
+			sh.goLive(entered, heads[:min(len(heads), len(entered))])
+			sh.standIn(cl, &o)
+			done()
+		})
+		if !joined {
+			done()
 		}
 	}
-	if moved {
-		sh.saveAgain(cl)
-	}
+	sh.g.registrar.submit(o, enter, nil)
 }
 
 // leave takes a client out of rooms.
@@ -527,6 +512,9 @@ func (sh *shard) leave(cl *client, rooms []string) {
 			continue
 		}
 		gone = append(gone, room)
+		if cl.recover != nil {
+			delete(cl.recover.late, key)
+		}
 		if last {
 			exit = append(exit, key)
 			sh.abandon(r)

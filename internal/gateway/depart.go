@@ -140,6 +140,9 @@ func (c *conn) atRest() bool {
 				return false
 			}
 		}
+		if cl.recover != nil && len(cl.recover.late) > 0 {
+			return false
+		}
 	}
 	return true
 }

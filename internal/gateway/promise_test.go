@@ -44,11 +44,28 @@ func TestPromises(t *testing.T) {
 					}
 				})
 			}
+			stalling := make(chan struct{})
+			go func() { // the stores take their time now and then
+				defer close(stalling)
+				random := rand.New(rand.NewPCG(seed, 3))
+				for {
+					select {
+					case <-steps:
+						return
+					default:
+						pace(random, 20)
+						p.nodes[0].reg.Gate.Shut()
+						pace(random, 5)
+						p.nodes[0].reg.Gate.Open()
+					}
+				}
+			}()
 			for range 150 {
 				p.step()
 			}
 			close(steps)
 			pushing.Wait()
+			<-stalling
 			p.settle()
 		})
 	}
@@ -237,6 +254,8 @@ func (p *promises) step() {
 		pr.connect()
 	case p.random.IntN(4) == 0:
 		pr.goAway(p.random.IntN(3) == 0)
+	case p.random.IntN(8) == 0:
+		pr.joinAndGo(fmt.Sprint("r", p.random.IntN(promiseRooms)))
 	case p.random.IntN(3) == 0:
 		pr.leave(fmt.Sprint("r", p.random.IntN(promiseRooms)))
 	default:
@@ -317,11 +336,28 @@ func (pr *peer) goAway(kicked bool) {
 	pr.up = false
 }
 
+// join puts the client into a room. When the answer says that it is one that is in, it
+// counts on it, whatever becomes of its connection.
 func (pr *peer) join(room string) {
-	pr.on.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", pr.who.SID), Rooms: []string{room}}})
+	replies := pr.on.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", pr.who.SID), Rooms: []string{room}}})
+	if replies[0].Clients != 1 || replies[0].Err != "" {
+		return
+	}
 	pr.p.mu.Lock()
 	defer pr.p.mu.Unlock()
 	pr.in[message.RoomKey("/", room)] = true
+}
+
+// joinAndGo loses the connection while a join is under way.
+func (pr *peer) joinAndGo(room string) {
+	joined := make(chan struct{})
+	go func() {
+		defer close(joined)
+		pr.join(room)
+	}()
+	<-time.After(time.Duration(pr.p.random.IntN(500)) * time.Microsecond)
+	pr.goAway(false)
+	<-joined
 }
 
 // leave takes the client out of a room. What is under way to it there may come or not.

@@ -40,8 +40,11 @@ type recover struct {
 	uid      string
 	gen      uint32
 	returned bool
+	used     bool         // an offset of this generation may be with the client
 	places   []savedPlace // as last saved
 	had      []string     // the same; see message.Saved
+
+	late map[message.Key]*message.Position // places that are not known yet, see late.go
 }
 
 type savedPlace struct {
@@ -374,11 +377,16 @@ func (sh *shard) replay(cl *client, back *comeback) {
 	for _, p := range back.stood {
 		stand(p.Key, p.Seq)
 	}
-	sh.saveAgain(cl)
-	if back.saved != nil { // else it has brought what it remembers along
-		for _, id := range back.saved.Had {
-			cl.hadBefore(id, true)
-		}
+	for _, id := range back.received.had {
+		cl.hadBefore(id, true)
+	}
+	// One that came back has no offset of a later generation than that which it has shown
+	// one of; one that has moved here has brought what it remembers along.
+	if r := cl.recover; r != nil {
+		r.used = back.saved == nil || back.received.newest && back.received.shown
+	}
+	if back.saved == nil || !sh.saveSame(cl, back) {
+		sh.saveAgain(cl)
 	}
 	had := make(map[string]struct{}, len(back.missed))
 	for _, m := range mergeMissed(back.missed) {
@@ -443,18 +451,63 @@ func (sh *shard) beginRecovery(cl *client) (pid string) {
 
 // saveAgain saves the client's places as they are now, as a new generation.
 func (sh *shard) saveAgain(cl *client) {
-	r := cl.recover
-	if r == nil || cl.sock.Gone() {
+	if cl.recover == nil || cl.sock.Gone() {
 		return
 	}
-	r.gen++
+	var o op
+	cl.save(&o)
+	sh.g.registrar.submit(o, nil, nil)
+}
+
+// save makes an op save the client's places as they are now. It is a new generation where
+// the client may have an offset of this one; what nobody counts from is replaced, so that
+// the few generations that are kept reach as far back as they can.
+func (cl *client) save(o *op) {
+	r := cl.recover
+	if r.gen == 0 || r.used {
+		r.gen++
+		r.used = false
+	}
 	r.places = r.places[:0]
 	for i := range cl.seats {
 		seat := &cl.seats[i]
 		r.places = append(r.places, savedPlace{seat.Room, message.Position{Epoch: seat.Room.Log.Epoch, Seq: seat.Seq}})
 	}
 	r.had = cl.recent.all()
-	sh.g.registrar.submit(op{save: r.saved(cl), ttl: savedFor}, nil, nil)
+	r.write(o, cl, savedFor)
+}
+
+// saveSame goes on with the generation that the client has shown an offset of, if that is
+// the newest and has the same rooms; false when it needs another. A client that comes and
+// goes without an event in between does not use generations up by it.
+func (sh *shard) saveSame(cl *client, back *comeback) bool {
+	r, saved := cl.recover, back.saved
+	if !back.received.newest || len(saved.Places) != len(cl.seats) {
+		return false
+	}
+	places := make([]savedPlace, 0, len(saved.Places))
+	for _, p := range saved.Places {
+		room := sh.hub.Room(p.Key)
+		if room == nil || hub.SeatOf(cl, room) == nil || room.Log.Epoch != p.Epoch {
+			return false
+		}
+		places = append(places, savedPlace{room, p.Position})
+	}
+	r.places, r.had = places, saved.Had
+	var o op
+	r.write(&o, cl, savedFor)
+	sh.g.registrar.submit(o, nil, nil)
+	return true
+}
+
+// write makes an op write what was saved last, for ttl.
+func (r *recover) write(o *op, cl *client, ttl time.Duration) {
+	o.save, o.ttl = r.saved(cl), ttl
+	for i := range r.places {
+		if pos := r.late[r.places[i].room.Key]; pos != nil && r.places[i].Seq == 0 {
+			o.late = append(o.late, latePlace{i, pos})
+		}
+	}
 }
 
 func (r *recover) saved(cl *client) *message.Saved {
@@ -475,8 +528,7 @@ func (sh *shard) lastSave(cl *client, why session.Reason) func(*op) {
 	if why == session.ClientDisconnect {
 		return func(o *op) { o.forget = r.pid }
 	}
-	saved := r.saved(cl)
-	return func(o *op) { o.save, o.ttl = saved, sh.g.cfg.Window }
+	return func(o *op) { r.write(o, cl, sh.g.cfg.Window) }
 }
 
 // forget drops the client's save: it cannot recover from here on.
@@ -498,6 +550,7 @@ func (sh *shard) offset(cl *client) string {
 		sh.saveAgain(cl)
 		b, _ = r.append(b[:0], cl)
 	}
+	r.used = true
 	return string(b)
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/hub"
 	"holdfast/internal/message"
 	"holdfast/internal/netpoll"
 	"holdfast/internal/testnet"
@@ -342,6 +343,85 @@ func FuzzOffset(f *testing.F) {
 		places, ok := placesAt(&newest, nil, offset)
 		if ok && (len(places) != 1 || places[0].Key != "a") {
 			t.Errorf("%q gives %v", offset, places)
+		}
+	})
+}
+
+// TestJoinedAndGone loses the connection between a join and the moment in which the
+// registry has it: who was told that the client has joined finds it in the room when it
+// is back.
+func TestJoinedAndGone(t *testing.T) {
+	other := message.RoomKey("/", "other")
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		for _, live := range []bool{false, true} {
+			w := newWorld(t, kind, recovering)
+			if live {
+				w.join(`"guid":"other"`)
+			}
+			c, id := w.join(`"guid":"doc"`)
+			before := w.gw.Stats.Sessions.Load()
+			w.reg.Gate.Shut()
+			call, err := w.bus.Call("n1", &message.Down{Join: &message.Membership{
+				To: message.ClientKey("/", id.SID), Rooms: []string{"other"},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.until("the join is under way", func() (in bool) {
+				w.onShards(func(sh *shard) {
+					cl, r := sh.clients[id.SID], sh.hub.Room(other)
+					in = in || cl != nil && r != nil && hub.SeatOf(cl, r) != nil
+				})
+				return in
+			})
+			c.Kill()
+			w.until("the session is over", func() bool { return w.gw.Stats.Sessions.Load() < before })
+			w.reg.Gate.Open()
+			if replies := w.answered(call); replies[0].Clients != 1 {
+				t.Fatalf("the join was answered with %+v", replies)
+			}
+			w.push("o", 1, other)
+			_, missed, now := w.back(id.PID, "", "")
+			if want := []string{"o 1"}; !reflect.DeepEqual(missed, want) || now != id {
+				t.Errorf("live before: %v: missed %v as %v, want %v", live, missed, now, want)
+			}
+		}
+	})
+}
+
+// TestGenerationsLast has a client come and go, and join rooms, without an event: what it
+// shows is as good as before.
+func TestGenerationsLast(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		for _, shown := range []bool{false, true} {
+			w := newWorld(t, kind, recovering)
+			c, id := w.join(`"guid":"doc"`)
+			offset, n := "", 0
+			if shown {
+				w.push("e", 0, room)
+				offset = take(t, c, "e 0")
+			}
+			for i := range 8 {
+				w.call(&message.Down{Join: &message.Membership{
+					To: message.ClientKey("/", id.SID), Rooms: []string{fmt.Sprint("r", i)},
+				}})
+			}
+			for range 8 {
+				c.Kill()
+				var now who
+				var missed []string
+				if c, missed, now = w.back(id.PID, offset, ""); now != id || missed != nil {
+					t.Fatalf("with an event before: %v: came back as %v with %v, was %v", shown, now, missed, id)
+				}
+			}
+			c.Kill()
+			for i := range 8 {
+				w.push("e", i+1, message.RoomKey("/", fmt.Sprint("r", i)))
+				n++
+			}
+			if _, missed, now := w.back(id.PID, offset, ""); now != id || len(missed) != n {
+				t.Errorf("with an event before: %v: missed %v as %v", shown, missed, now)
+			}
 		}
 	})
 }

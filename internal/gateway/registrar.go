@@ -13,7 +13,9 @@ import (
 type op struct {
 	changes []message.Change
 	heads   []message.Key // whose positions done wants
+	learnt  []learnt      // and save; see late.go
 	save    *message.Saved
+	late    []latePlace
 	ttl     time.Duration
 	forget  string
 	done    func(heads []message.Position) // runs on the registrar's goroutine; nil: nobody waits
@@ -167,6 +169,7 @@ func (r *registrar) carryOut(o *op) (heads []message.Position, err error) {
 	if err == nil && len(o.heads) > 0 {
 		heads, err = r.log.Heads(ctx, o.heads)
 	}
+	o.learn(heads)
 	if err == nil && o.save != nil {
 		err = r.registry.Save(ctx, o.save, o.ttl)
 	}
@@ -230,13 +233,14 @@ func (r *registrar) work(ctx context.Context) (undone []op) {
 		}
 		for i := range batch {
 			o := &batch[i]
+			n := len(o.heads)
+			o.learn(heads[:n])
 			if o.save != nil && !r.persist(ctx, "save a session", func() error { return r.registry.Save(ctx, o.save, o.ttl) }) {
 				return batch[i:]
 			}
 			if o.forget != "" && !r.persist(ctx, "forget a session", func() error { return r.registry.Forget(ctx, o.forget) }) {
 				return batch[i:]
 			}
-			n := len(o.heads)
 			if o.done != nil {
 				o.done(heads[:n:n])
 			}

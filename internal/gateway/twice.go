@@ -16,9 +16,13 @@ import (
 // received is what a client that comes back has had of the pushes to several keys.
 type received struct {
 	ids  map[string]struct{}
+	had  []string        // those of them that were sent before the save
 	from []message.Place // at the save that its offset counts from
 	to   []message.Place // the same places moved on by the offset
 	seen []bool          // which of those logs have been read
+
+	newest bool // that save is the newest
+	shown  bool // by an offset that is the session's
 }
 
 func receivedBy(saved *message.Saved, older []message.Saved, offset string) (r received) {
@@ -27,6 +31,8 @@ func receivedBy(saved *message.Saved, older []message.Saved, offset string) (r r
 		return r
 	}
 	r.from, r.to, r.seen = from.Places, to, make([]bool, len(to))
+	r.had, r.newest = from.Had, from.Gen == saved.Gen
+	_, _, r.shown = parseOffset(saved.Tag, offset)
 	r.ids = make(map[string]struct{}, len(from.Had))
 	for _, id := range from.Had {
 		r.ids[id] = struct{}{}
