@@ -68,7 +68,10 @@ var house = []room{
 	}},
 
 	// The process around them, and the one place where everything meets.
-	{folder: "internal/boot", may: []string{"github.com/goccy/go-yaml", prometheus}},
+	{folder: "internal/boot", may: []string{
+		"internal/message", // whose spans it exports
+		"github.com/goccy/go-yaml", prometheus, openTelemetry,
+	}, tests: []string{openTelemetryProto, protobuf}},
 	{folder: "internal/loadgen", may: []string{"wsframe", "engineio", "socketio", "internal/netpoll", "golang.org/x/sys"}},
 	{folder: "internal/testnet", may: []string{"wsframe", "engineio", "socketio", "internal/message"}},
 	{folder: "cmd/holdfast", may: []string{
@@ -78,7 +81,7 @@ var house = []room{
 		"internal/session", "internal/netpoll", "socketio", // for their settings
 		"proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect",
 		"github.com/alecthomas/kong", connectRPC, protobuf, prometheus,
-	}, tests: []string{"github.com/goccy/go-yaml"}}, // deploy/
+	}, tests: []string{"github.com/goccy/go-yaml", openTelemetryProto}}, // deploy/, a collector
 
 	// The comparison drives servers, holdfast among them, from outside.
 	{folder: "bench/compare", may: []string{"internal/loadgen"}},
@@ -93,11 +96,13 @@ var house = []room{
 }
 
 const (
-	protobuf   = "google.golang.org/protobuf"
-	connectRPC = "connectrpc.com/connect"
-	prometheus = "github.com/prometheus/client_golang"
-	redis      = "github.com/redis/rueidis"
-	kafka      = "github.com/twmb/franz-go"
+	protobuf           = "google.golang.org/protobuf"
+	connectRPC         = "connectrpc.com/connect"
+	prometheus         = "github.com/prometheus/client_golang"
+	openTelemetry      = "go.opentelemetry.io/otel"
+	openTelemetryProto = "go.opentelemetry.io/proto/otlp"
+	redis              = "github.com/redis/rueidis"
+	kafka              = "github.com/twmb/franz-go"
 )
 
 // forTests is what every test may import beside what it tests.

@@ -103,7 +103,7 @@ func newVerifier(cfg *boot.Config, log *slog.Logger) (*auth.Verifier, error) {
 }
 
 // newGateway makes the node of this process, with the worker number that it has.
-func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers gateway.Peers, observe gateway.Observer, log *slog.Logger) (*gateway.Gateway, error) {
+func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers gateway.Peers, observe gateway.Observer, tracer *boot.Tracer, log *slog.Logger) (*gateway.Gateway, error) {
 	l := &cfg.Limits
 	g := gateway.Config{
 		Node: s.identity, Peers: peers, Registry: s.registry, Log: s.log, Bus: s.bus,
@@ -128,6 +128,9 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 		MaxConnections: l.Connections, MaxPerIP: l.ConnectionsPerIP, HandshakeRate: l.HandshakeRate,
 		MaxRooms: l.Rooms, MaxPendingAcks: l.PendingAcks, MaxHeaders: l.Headers,
 		PollingResponse: int(l.PollingResponse), InboxRecords: l.ShardMessages, InboxBytes: int(l.ShardBytes),
+	}
+	if tracer != nil { // a nil in an interface would be something
+		g.Tracer = tracer
 	}
 	if h := &cfg.Heartbeat; h.Adaptive {
 		g.Session.PingFloor, g.Session.PingStep, g.Session.PingRounds = h.Floor.Milliseconds(), h.Step.Milliseconds(), h.Rounds
@@ -174,7 +177,7 @@ func asksBackend(cfg *boot.Config) bool {
 	return false
 }
 
-func newAPI(cfg *boot.Config, s *stores, observe api.Observer, log *slog.Logger) (*api.Server, error) {
+func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Tracer, log *slog.Logger) (*api.Server, error) {
 	id, err := node.NewSecret(node.NewEntropy(nil))
 	if err != nil {
 		return nil, err
@@ -188,6 +191,9 @@ func newAPI(cfg *boot.Config, s *stores, observe api.Observer, log *slog.Logger)
 		Limits:    api.Limits{Attachments: cfg.Limits.PushAttachments, PushBytes: int(cfg.Limits.PushBytes)},
 		CheckArgs: checkArgs,
 		Rules:     rules(cfg),
+	}
+	if tracer != nil {
+		c.Tracer = tracer
 	}
 	for name, b := range cfg.Backends {
 		headers := make(map[string]string, len(b.Headers))

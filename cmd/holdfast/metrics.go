@@ -220,3 +220,9 @@ func registerKafkaBus(m boot.Metrics, q *queues, look func() bus.KafkaStats) {
 		}
 	})
 }
+
+// registerTracer exports what becomes of spans.
+func registerTracer(m boot.Metrics, t *boot.Tracer) {
+	counter(m, "holdfast_spans_sent_total", "Spans that the collector has taken.", func() float64 { sent, _ := t.Sent(); return float64(sent) })
+	counter(m, "holdfast_spans_lost_total", "Spans that the collector has not taken.", func() float64 { _, lost := t.Sent(); return float64(lost) })
+}

@@ -37,7 +37,7 @@ func exportedByAll(t *testing.T) map[string]bool {
 	defer http.DefaultClient.CloseIdleConnections()
 	routes := "backends: {app: {url: 'http://127.0.0.1:1'}}\nroutes: [{event: say, backend: app}]\n"
 	cert, key := certificate(t)
-	_, api := dev(t, "--config", file(t, routes+"tls: {cert: '"+cert+"', key: '"+key+"'}\n"))
+	_, api := dev(t, "--config", file(t, routes+"tls: {cert: '"+cert+"', key: '"+key+"'}\ntracing: {endpoint: 'http://127.0.0.1:1'}\n"))
 	all := exported(t, api)
 	server := redistest.Start(t)
 	config := func(identity string) string {

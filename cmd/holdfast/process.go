@@ -31,6 +31,7 @@ type process struct {
 	metrics  boot.Metrics
 	queues   *queues
 	meters   *meters
+	tracer   *boot.Tracer // nil: no message is followed
 	services []boot.Service
 	closers  []func()
 }
@@ -62,6 +63,13 @@ func (p *process) run(w *world) error {
 	p.queues, p.meters = newQueues(p.metrics), newMeters(p.metrics)
 	for _, export := range p.stores.export {
 		export(p.metrics, p.queues)
+	}
+	if p.tracer, err = boot.NewTracer(w.ctx, p.cfg.Tracing, version(), p.kind, p.stores.identity, log); err != nil {
+		return err
+	}
+	if p.tracer != nil {
+		registerTracer(p.metrics, p.tracer)
+		defer p.closeTracer(w.ctx)
 	}
 	p.ready = boot.NewReadiness(string(p.kind))
 	p.services = append(p.services, boot.Service{Name: "stores", Run: p.stores.sweep})
@@ -100,6 +108,15 @@ func (p *process) run(w *world) error {
 	})
 }
 
+// closeTracer sends the last spans.
+func (p *process) closeTracer(ctx context.Context) {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := p.tracer.Close(end); err != nil {
+		p.log.Warn("some spans were not sent", "err", err)
+	}
+}
+
 // addAPI adds ws-api and returns its handler and that of the console; without one,
 // calls are answered by what to call instead.
 func (p *process) addAPI() (backends, admin http.Handler, err error) {
@@ -109,7 +126,7 @@ func (p *process) addAPI() (backends, admin http.Handler, err error) {
 		}), nil, nil
 	}
 	observe := p.meters.api(p.metrics, slices.Sorted(maps.Keys(p.cfg.Backends)))
-	server, err := newAPI(p.cfg, p.stores, observe, p.log)
+	server, err := newAPI(p.cfg, p.stores, observe, p.tracer, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,7 +155,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 	if err != nil {
 		return nil, err
 	}
-	node, err := newGateway(p.cfg, p.stores, holder, verifier, link.peers(), p.meters.gateway(), p.log)
+	node, err := newGateway(p.cfg, p.stores, holder, verifier, link.peers(), p.meters.gateway(), p.tracer, p.log)
 	if err != nil {
 		return nil, err
 	}

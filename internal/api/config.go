@@ -41,6 +41,7 @@ type Config struct {
 
 	// Observe is told how long things took; nil: nobody is.
 	Observe Observer
+	Tracer  Tracer // nil: no message is followed
 }
 
 // Observer gets measurements as they happen, for histograms. Either func may be nil.

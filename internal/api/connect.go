@@ -14,13 +14,13 @@ import (
 // the client has its answer, does what else the reply asked for. The session's
 // next event waits until then.
 func (s *Server) decide(ctx context.Context, d *dispatcher, e *event) {
-	reply, f := d.call(ctx, e)
+	reply, f, trace := d.call(ctx, e)
 	var v *message.Verdict
 	if f == nil {
 		var err error
 		if v, err = s.verdictOf(e.up, reply); err != nil {
 			f = &failure{codeInternal, fmt.Sprintf("backend %s gave an answer that is not valid", d.cfg.Name), err}
-			d.errors.warn(s.log, "a backend's verdict is not valid", "backend", d.cfg.Name, "event", e.up.ID, "error", err)
+			d.errors.warn(s.log, "a backend's verdict is not valid", "backend", d.cfg.Name, "event", e.up.ID, "trace_id", e.up.TraceID, "error", err)
 		}
 	}
 	if f != nil {
@@ -30,10 +30,10 @@ func (s *Server) decide(ctx context.Context, d *dispatcher, e *event) {
 	if v.Reject != nil {
 		s.count.rejected.Add(1)
 		s.sendVerdict(ctx, e, v)
-		s.replyPushes(ctx, e, reply.GetPushes())
+		s.replyPushes(ctx, e, trace, reply.GetPushes())
 		return
 	}
-	s.admit(ctx, e, v, reply)
+	s.admit(ctx, e, v, trace, reply)
 }
 
 // refuse rejects a client because nobody could decide about it.
@@ -47,22 +47,28 @@ func (s *Server) refuse(ctx context.Context, e *event, f *failure) {
 
 // sendVerdict sends a verdict whose arrival nothing depends on.
 func (s *Server) sendVerdict(ctx context.Context, e *event, v *message.Verdict) {
-	if err := s.sendToClient(ctx, e.up.Client, &message.Down{Verdict: v}); err != nil {
+	st := s.begin("verdict", message.SpanProducer, e.trace, s.cfg.Now())
+	err := s.sendToClient(ctx, e.up.Client, &message.Down{Verdict: v})
+	st.end(s.cfg.Now(), problemOf(err))
+	if err != nil {
 		s.count.unanswered.Add(1)
-		s.log.Debug("a verdict was lost", "event", e.up.ID, "client", e.up.Client.ID, "error", err)
+		s.log.Debug("a verdict was lost", "event", e.up.ID, "trace_id", e.up.TraceID, "client", e.up.Client.ID, "error", err)
 	}
 }
 
-// admit lets a client in. reply is nil when no backend was asked.
-func (s *Server) admit(ctx context.Context, e *event, v *message.Verdict, reply *pb.EventReply) {
+// admit lets a client in. reply is nil when no backend was asked; trace is the
+// traceparent of where it came from.
+func (s *Server) admit(ctx context.Context, e *event, v *message.Verdict, trace string, reply *pb.EventReply) {
+	st := s.begin("verdict", message.SpanProducer, e.trace, s.cfg.Now())
 	o, err := s.call(ctx, []string{e.up.Client.Node}, message.Down{Verdict: v})
 	if err == nil {
 		err = o.failure()
 	}
+	st.end(s.cfg.Now(), problemOf(err))
 	if err != nil || o.gone > 0 {
 		// The client, or its node, has gone meanwhile: nobody came in.
 		s.count.unanswered.Add(1)
-		s.log.Debug("a verdict was lost", "event", e.up.ID, "client", e.up.Client.ID, "error", err)
+		s.log.Debug("a verdict was lost", "event", e.up.ID, "trace_id", e.up.TraceID, "client", e.up.Client.ID, "error", err)
 		return
 	}
 	s.count.accepted.Add(1)
@@ -76,7 +82,7 @@ func (s *Server) admit(ctx context.Context, e *event, v *message.Verdict, reply 
 	}
 	known.Client, known.Rooms = &client, v.JoinRooms
 
-	s.replyPushes(ctx, e, reply.GetPushes())
+	s.replyPushes(ctx, e, trace, reply.GetPushes())
 	if s.presence != nil {
 		s.presence.move(&client, v.JoinRooms, true)
 	}
@@ -87,7 +93,7 @@ func (s *Server) admit(ctx context.Context, e *event, v *message.Verdict, reply 
 // it.
 func (e *event) derive(up *message.Up) *event {
 	e.hold()
-	d := &event{s: e.s, up: up, rule: &Rule{Ack: AckNone}, dequeued: e.dequeued, routed: e.routed, settled: e.release}
+	d := &event{s: e.s, up: up, rule: &Rule{Ack: AckNone}, dequeued: e.dequeued, routed: e.routed, trace: e.trace, settled: e.release}
 	d.holders.Store(1)
 	return d
 }

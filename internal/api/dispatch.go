@@ -128,20 +128,25 @@ func (d *dispatcher) run(en *entry) {
 	}
 }
 
-// call asks the backend about an event.
-func (d *dispatcher) call(ctx context.Context, e *event) (*pb.EventReply, *failure) {
+// call asks the backend about an event. trace is the traceparent for what the reply
+// asks for.
+func (d *dispatcher) call(ctx context.Context, e *event) (reply *pb.EventReply, f *failure, trace string) {
 	began := d.s.cfg.Now()
+	st := d.s.begin("call backend", message.SpanClient, e.trace, began)
+	st.say("holdfast.backend", d.cfg.Name)
+	trace = st.trace(e.trace)
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
 	defer cancel()
-	reply, f := d.backend.handle(ctx, e.proto())
+	reply, f = d.backend.handle(ctx, e.proto(trace))
 	now := d.s.cfg.Now()
 	took := now.Sub(began)
-	code := ""
+	code, problem := "", ""
 	if f != nil {
-		code = f.code
-		d.errors.warn(d.s.log, "a backend failed", "backend", d.cfg.Name, "event", e.up.ID, "name", e.up.Name,
+		code, problem = f.code, f.code+": "+f.message
+		d.errors.warn(d.s.log, "a backend failed", "backend", d.cfg.Name, "event", e.up.ID, "trace_id", e.up.TraceID, "name", e.up.Name,
 			"type", e.up.Type.String(), "took", took, "error", f)
 	}
+	st.end(now, problem)
 	if d.s.cfg.Observe.Backend != nil {
 		d.s.cfg.Observe.Backend(d.cfg.Name, took, code)
 	}
@@ -152,7 +157,7 @@ func (d *dispatcher) call(ctx context.Context, e *event) (*pb.EventReply, *failu
 		d.failed++
 	}
 	d.limiter.answer(now, took, f != nil && f.overloaded(), d.inFlight)
-	return reply, f
+	return reply, f, trace
 }
 
 // idle returns a channel that is closed when nothing waits or is under way. One

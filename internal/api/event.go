@@ -18,6 +18,7 @@ type event struct {
 	rule     *Rule
 	dequeued time.Time
 	routed   time.Time
+	trace    string // traceparent for what is done about it
 	settled  func()
 
 	holders  atomic.Int32
@@ -26,7 +27,7 @@ type event struct {
 
 // newEvent returns an event that its maker holds.
 func (s *Server) newEvent(up *message.Up, settled func()) *event {
-	e := &event{s: s, up: up, dequeued: s.cfg.Now(), settled: settled}
+	e := &event{s: s, up: up, dequeued: s.cfg.Now(), trace: up.TraceParent, settled: settled}
 	e.answered.Store(up.Acked)
 	e.holders.Store(1)
 	return e
@@ -62,10 +63,13 @@ func (e *event) ack(ctx context.Context, p message.Payload) {
 		return
 	}
 	e.s.count.acks.Add(1)
-	d := &message.Down{Ack: &message.Ack{Client: e.up.Client.ID, AckID: e.up.AckID, Payload: p}}
-	if err := e.s.sendToClient(ctx, e.up.Client, d); err != nil {
+	st := e.s.begin("ack", message.SpanProducer, e.trace, e.s.cfg.Now())
+	d := &message.Down{Ack: &message.Ack{Client: e.up.Client.ID, AckID: e.up.AckID, Payload: p, TraceParent: st.trace("")}}
+	err := e.s.sendToClient(ctx, e.up.Client, d)
+	st.end(e.s.cfg.Now(), problemOf(err))
+	if err != nil {
 		e.s.count.unanswered.Add(1)
-		e.s.log.Debug("an acknowledgement was lost", "event", e.up.ID, "client", e.up.Client.ID, "error", err)
+		e.s.log.Debug("an acknowledgement was lost", "event", e.up.ID, "trace_id", e.up.TraceID, "client", e.up.Client.ID, "error", err)
 	}
 }
 
@@ -92,8 +96,9 @@ var eventTypes = map[message.EventType]pb.EventType{
 	message.EventDisconnect: pb.EventType_EVENT_TYPE_DISCONNECT,
 }
 
-// proto makes what a backend sees. The text of arguments is what the client sent.
-func (e *event) proto() *pb.Event {
+// proto makes what a backend sees, with the traceparent of the step in which it sees
+// it. The text of arguments is what the client sent.
+func (e *event) proto(trace string) *pb.Event {
 	up := e.up
 	client := clientToProto(&message.ClientInfo{Client: *up.Client, Rooms: up.Rooms, LastSeenAt: up.Received})
 	out := &pb.Event{
@@ -104,7 +109,7 @@ func (e *event) proto() *pb.Event {
 		Payload:     payloadToProto(&up.Payload),
 		WantsAck:    up.WantsAck,
 		Reason:      up.Reason,
-		Headers:     e.headers(),
+		Headers:     e.headers(trace),
 		Query:       validUTF8(up.Query),
 		HttpHeaders: validUTF8(up.HTTPHeaders),
 	}
@@ -118,13 +123,13 @@ func (e *event) proto() *pb.Event {
 	return out
 }
 
-func (e *event) headers() map[string]string {
+func (e *event) headers(trace string) map[string]string {
 	h := make(map[string]string, 6)
 	if e.up.TraceID != "" {
 		h[headerTraceID] = trimTrace(e.up.TraceID)
 	}
-	if e.up.TraceParent != "" {
-		h[headerTraceParent] = trimTrace(e.up.TraceParent)
+	if trace != "" {
+		h[headerTraceParent] = trimTrace(trace)
 	}
 	for _, t := range []struct {
 		name string

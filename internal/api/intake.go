@@ -83,6 +83,7 @@ func (in *intake) take(up *message.Up, settled func()) {
 	}
 	e := in.s.newEvent(up, settled)
 	in.s.observe(Dequeued, up.Enqueued, e.dequeued)
+	in.s.begin("consume", message.SpanConsumer, up.TraceParent, up.Enqueued).end(e.dequeued, "")
 	// Lanes never stop working while events come, so this ends.
 	if err := in.bytes.Acquire(context.Background(), in.weight(e)); err != nil {
 		e.release()
@@ -127,6 +128,10 @@ func (s *Server) handle(ctx context.Context, e *event) {
 	s.rules.count(e.rule)
 	e.routed = s.cfg.Now()
 	s.observe(Routed, e.dequeued, e.routed)
+	st := s.begin("route", message.SpanInternal, up.TraceParent, e.dequeued)
+	st.say("holdfast.route", e.rule.Event)
+	e.trace = st.trace(e.trace)
+	defer func() { st.end(s.cfg.Now(), "") }()
 	switch up.Type {
 	case message.EventConnect:
 		if up.WantVerdict {
@@ -207,7 +212,7 @@ func (s *Server) relay(ctx context.Context, e *event) {
 		Payload:     up.Payload,
 		Volatile:    e.rule.Volatile,
 		TraceID:     up.TraceID,
-		TraceParent: up.TraceParent,
+		TraceParent: e.trace,
 		Sender:      up.Client.ID,
 	}
 	if e.rule.Relay == RelayOthers {
@@ -221,9 +226,12 @@ func (s *Server) relay(ctx context.Context, e *event) {
 		p.Targets = append(p.Targets, message.RoomKey(up.Client.Namespace, room))
 	}
 	s.complete(p)
-	if _, err := s.route(ctx, p); err != nil {
+	st := s.follow(p)
+	_, err := s.route(ctx, p)
+	st.end(s.cfg.Now(), problemOf(err))
+	if err != nil {
 		s.count.relayErrors.Add(1)
-		s.relayErrors.warn(s.log, "an event was not relayed", "event", up.ID, "name", up.Name, "error", err)
+		s.relayErrors.warn(s.log, "an event was not relayed", "event", up.ID, "trace_id", up.TraceID, "name", up.Name, "error", err)
 		return
 	}
 	s.count.relayed.Add(1)
@@ -234,7 +242,7 @@ func (s *Server) askVerdict(ctx context.Context, e *event) {
 	name := s.rules.connectBackend()
 	if name == "" {
 		// The gateway's rules differ from ours: it asks though nobody is to be asked.
-		s.admit(ctx, e, &message.Verdict{Client: e.up.Client.ID, JoinRooms: e.up.Rooms}, nil)
+		s.admit(ctx, e, &message.Verdict{Client: e.up.Client.ID, JoinRooms: e.up.Rooms}, e.trace, nil)
 		return
 	}
 	if !s.backends[name].offer(e) {

@@ -39,7 +39,9 @@ func (s *Server) push(ctx context.Context, p *message.Push, dedupID string) (*pb
 	resp, again, err := s.pushed.do(ctx, dedupID, s.cfg.NewID(), func(messageID string) (*pb.PushResponse, error) {
 		p.ID = messageID
 		s.complete(p)
+		st := s.follow(p)
 		nodes, err := s.route(ctx, p)
+		st.end(s.cfg.Now(), problemOf(err))
 		if err != nil {
 			s.count.pushErrors.Add(1)
 			return nil, err
@@ -194,8 +196,10 @@ func (p *pushService) PushAndWait(ctx context.Context, req *connect.Request[pb.P
 	return connect.NewResponse(resp), nil
 }
 
-func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.Duration) (*pb.PushAndWaitResponse, error) {
+func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.Duration) (resp *pb.PushAndWaitResponse, err error) {
 	s.complete(p)
+	st := s.follow(p)
+	defer func() { st.end(s.cfg.Now(), problemOf(err)) }()
 	places, err := s.places(ctx, p, false, true)
 	if err != nil {
 		s.count.pushErrors.Add(1)
@@ -232,7 +236,7 @@ func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.
 	if len(asked) > 0 && len(o.failed) == len(asked) && o.clients == 0 {
 		return nil, o.failure()
 	}
-	resp := &pb.PushAndWaitResponse{
+	resp = &pb.PushAndWaitResponse{
 		MessageId:   p.ID,
 		Missing:     o.missing(),
 		FailedNodes: uint32(len(o.failed) + len(o.silent)),

@@ -12,22 +12,23 @@ import (
 // serve asks a backend about an event that needs no verdict, and carries its reply
 // out.
 func (s *Server) serve(ctx context.Context, d *dispatcher, e *event) {
-	reply, f := d.call(ctx, e)
+	reply, f, trace := d.call(ctx, e)
 	if f != nil {
 		if e.rule.Ack == AckBackend {
 			e.ackError(ctx, f)
 		}
 		return
 	}
-	s.carryOut(ctx, e, reply)
+	s.carryOut(ctx, e, trace, reply)
 	if e.rule.Ack == AckBackend {
 		s.ackReply(ctx, e, reply)
 	}
 }
 
 // carryOut does what a reply asks for, except for the acknowledgement: rooms
-// first, so that its pushes find the client in those that it was put into.
-func (s *Server) carryOut(ctx context.Context, e *event, reply *pb.EventReply) {
+// first, so that its pushes find the client in those that it was put into. trace is
+// the traceparent of where the reply came from.
+func (s *Server) carryOut(ctx context.Context, e *event, trace string, reply *pb.EventReply) {
 	client := e.up.Client
 	if e.up.Type == message.EventConnect && reply.GetReject() != "" {
 		// Nobody waits for a verdict: the client is in already.
@@ -38,11 +39,11 @@ func (s *Server) carryOut(ctx context.Context, e *event, reply *pb.EventReply) {
 		s.replyProblem(e, s.moveClient(ctx, client, "leave_rooms", reply.GetLeaveRooms(), false))
 		s.replyProblem(e, s.moveClient(ctx, client, "join_rooms", reply.GetJoinRooms(), true))
 	}
-	s.replyPushes(ctx, e, reply.GetPushes())
+	s.replyPushes(ctx, e, trace, reply.GetPushes())
 }
 
 // replyPushes routes the pushes of a reply in their order.
-func (s *Server) replyPushes(ctx context.Context, e *event, pushes []*pb.PushRequest) {
+func (s *Server) replyPushes(ctx context.Context, e *event, trace string, pushes []*pb.PushRequest) {
 	for i, r := range pushes {
 		p, err := s.pushOf(fmt.Sprintf("pushes[%d].", i), r, nil)
 		if err == nil {
@@ -50,7 +51,7 @@ func (s *Server) replyPushes(ctx context.Context, e *event, pushes []*pb.PushReq
 				p.TraceID = e.up.TraceID
 			}
 			if p.TraceParent == "" {
-				p.TraceParent = e.up.TraceParent
+				p.TraceParent = trace
 			}
 			_, err = s.push(ctx, p, r.GetDedupId())
 		}
@@ -65,7 +66,7 @@ func (s *Server) replyProblem(e *event, err error) {
 		return
 	}
 	s.count.replyErrors.Add(1)
-	s.replyErrors.warn(s.log, "a part of a reply was not carried out", "event", e.up.ID, "name", e.up.Name, "error", err)
+	s.replyErrors.warn(s.log, "a part of a reply was not carried out", "event", e.up.ID, "trace_id", e.up.TraceID, "name", e.up.Name, "error", err)
 }
 
 // ackReply answers the client with what a reply says, [] when it says nothing.

@@ -108,13 +108,19 @@ func (s *Server) routeAs(ctx context.Context, p *message.Push, logged bool) (nod
 	}
 	pushed := s.cfg.Now()
 	s.observe(Appended, p.Received, pushed)
+	if logged {
+		s.begin("append", message.SpanClient, p.TraceParent, p.Received).end(pushed, "")
+	}
+	st := s.begin("send", message.SpanProducer, p.TraceParent, pushed)
 	for _, n := range byNode(places) {
 		d := &message.Down{Push: &message.Delivery{Push: p, Stamps: n.stamps, Pushed: pushed}}
 		if s.send(ctx, n.node, d) == nil {
 			nodes++
 		}
 	}
-	s.observe(Pushed, pushed, s.cfg.Now())
+	sent := s.cfg.Now()
+	s.observe(Pushed, pushed, sent)
+	st.end(sent, "")
 	return nodes, nil
 }
 

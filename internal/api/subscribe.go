@@ -62,7 +62,7 @@ func (es *eventService) Subscribe(ctx context.Context, stream *subscription) err
 		select {
 		case <-c.wake:
 			for _, d := range c.take() {
-				if err := stream.Send(&pb.SubscribeResponse{Event: d.ev.proto(), Attempt: d.attempt}); err != nil {
+				if err := stream.Send(&pb.SubscribeResponse{Event: d.ev.proto(d.ev.trace), Attempt: d.attempt}); err != nil {
 					return err
 				}
 			}
@@ -156,7 +156,7 @@ func (es *eventService) readAcks(ctx context.Context, stream *subscription, c *c
 // counts as acknowledged, and so somebody must see to the reply. Each step of it
 // has a time limit of its own.
 func (es *eventService) carryOut(ctx context.Context, e *event, reply *pb.EventReply) {
-	es.s.carryOut(ctx, e, reply)
+	es.s.carryOut(ctx, e, e.trace, reply)
 	if e.rule.Ack == AckBackend && e.rule.Backend == "" {
 		es.s.ackReply(ctx, e, reply)
 	}

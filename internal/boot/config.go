@@ -60,6 +60,8 @@ type Config struct {
 	Bus Bus `key:"bus"`
 	// What the process writes about itself, to standard error.
 	Log Log `key:"log"`
+	// Where spans of messages go, for OpenTelemetry.
+	Tracing Tracing `key:"tracing"`
 	// How a gateway leaves on SIGTERM.
 	Drain Drain `key:"drain"`
 
@@ -354,6 +356,18 @@ type Log struct {
 	Level string `key:"level" default:"info" one:"debug|info|warn|error"`
 	// text or json lines. auto: text on a terminal, else json.
 	Format string `key:"format" default:"auto" one:"auto|text|json"`
+}
+
+// Share is a part of all, from 0 to 1.
+type Share float64
+
+// Tracing follows some messages through holdfast.
+type Tracing struct {
+	// A collector that takes OTLP over HTTP, such as `http://localhost:4318`; /v1/traces is called there unless it has a path.
+	// Empty: no message is followed.
+	Endpoint string `key:"endpoint" is:"url"`
+	// Share of the messages that are followed, of those that nobody follows already: a push whose sender follows it always is.
+	Sample Share `key:"sample" default:"0.01"`
 }
 
 // Drain is how a gateway leaves.

@@ -339,6 +339,12 @@ func scalarText(n ast.Node, v reflect.Value) (string, error) {
 			return "", fmt.Errorf("%s, where a size is wanted, such as 1MB (10^6 bytes), 1MiB (2^20) or 4096", described(n))
 		}
 		return "", fmt.Errorf("%s, where a whole number is wanted", described(n))
+	case Share:
+		switch n.(type) {
+		case *ast.IntegerNode, *ast.FloatNode:
+			return tk.Value, nil
+		}
+		return "", fmt.Errorf("%s, where a number from 0 to 1 is wanted", described(n))
 	case time.Duration:
 		switch t := n.(type) {
 		case *ast.StringNode:

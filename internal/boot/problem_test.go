@@ -56,6 +56,10 @@ func TestRefusals(t *testing.T) {
 		{"trusted_proxies: [here]", `F:1: trusted_proxies[0]: "here" is not an address such as 10.0.0.1 or a network such as 10.0.0.0/8`},
 		// Wrong values.
 		{"routes: [{}, {}, {ack: x}]", `F:1: routes[2].ack: "x" is not one of durable, backend, none`},
+		{"tracing: {sample: 1.5}", `F:1: tracing.sample: "1.5" is not a number from 0 to 1`},
+		{"tracing: {sample: -0.1}", `F:1: tracing.sample: "-0.1" is not a number from 0 to 1`},
+		{"tracing: {sample: all}", `F:1: tracing.sample: all, where a number from 0 to 1 is wanted`},
+		{"tracing: {endpoint: 'localhost:4318'}", `F:1: tracing.endpoint: "localhost:4318" is not a URL with a host that begins with http:// or https://`},
 		{"limits: {attachments: -1}", `F:1: limits.attachments: -1 is too small: at least 0`},
 		{"limits: {max_payload: 0}", `F:1: limits.max_payload: 0 is too small: at least 1`},
 		{"heartbeat: {interval: 0}", `F:1: heartbeat.interval: 0s is too small: at least 10ms`},

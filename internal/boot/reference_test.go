@@ -182,6 +182,7 @@ func kindOf(k key) string {
 		reflect.TypeFor[bool]():          "true, false",
 		reflect.TypeFor[int]():           "number",
 		reflect.TypeFor[Bytes]():         "size",
+		reflect.TypeFor[Share]():         "0 to 1",
 		reflect.TypeFor[time.Duration](): "duration",
 		reflect.TypeFor[netip.Prefix]():  "network",
 	}[t]

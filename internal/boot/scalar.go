@@ -46,6 +46,12 @@ func setScalar(v reflect.Value, text string) error {
 			return err
 		}
 		*p = b
+	case *Share:
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(n >= 0 && n <= 1) {
+			return fmt.Errorf("%q is not a number from 0 to 1", text)
+		}
+		*p = Share(n)
 	case *netip.Prefix:
 		n, err := parseNetwork(text)
 		if err != nil {

@@ -74,7 +74,7 @@ func (k key) isRepeated() bool {
 // isScalar reports whether a value of type t is written as one word.
 func isScalar(t reflect.Type) bool {
 	switch t.Kind() {
-	case reflect.String, reflect.Bool, reflect.Int, reflect.Int64:
+	case reflect.String, reflect.Bool, reflect.Int, reflect.Int64, reflect.Float64:
 		return true
 	default:
 		return t == reflect.TypeFor[netip.Prefix]()

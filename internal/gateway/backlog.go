@@ -37,7 +37,7 @@ func (sh *shard) publish(c *conn, up *message.Up) (taken bool) {
 	b := &sh.backlog
 	if !b.pending() {
 		if err := sh.g.cfg.Bus.Publish(up); err == nil {
-			sh.g.cfg.Observe.stage(Enqueued, up.Enqueued.Sub(up.Received))
+			sh.g.enqueued(up)
 			return true
 		}
 		b.retryAt = sh.now + retryEvery
@@ -78,7 +78,7 @@ func (sh *shard) retryBacklog() {
 		if err := sh.g.cfg.Bus.Publish(up); err != nil {
 			break
 		}
-		sh.g.cfg.Observe.stage(Enqueued, up.Enqueued.Sub(up.Received))
+		sh.g.enqueued(up)
 		b.bytes -= up.Size()
 		sent++
 	}

@@ -93,7 +93,11 @@ func (g *Gateway) receive(d *message.Down) error {
 	case d.Heads != nil:
 		g.receiveHeads(d.Heads)
 	case d.Ack != nil:
-		g.forClient(d.Ack.Client, func(sh *shard, cl *client) { sh.sendAck(cl, d.Ack) }, func(sh *shard, away *departure) {
+		at := g.nanos()
+		g.forClient(d.Ack.Client, func(sh *shard, cl *client) {
+			sh.sendAck(cl, d.Ack)
+			sh.ackWritten(d.Ack, at)
+		}, func(sh *shard, away *departure) {
 			sh.passOn(away, &late{down: d, done: func(uint32, string) {}})
 		})
 	case d.Verdict != nil:

@@ -144,6 +144,10 @@ func TestAcks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		event(t, leaves, `["before",0]`)
+		if p, err := leaves.Packet(); err != nil || !p.HasID { // on a shard that may be later
+			t.Fatalf("asked with %+v, %v", p, err)
+		}
 		leaves.Kill()
 		acks := 0
 		for _, r := range w.answered(call) {

@@ -197,6 +197,11 @@ func (sh *shard) up(c *conn, cl *client, up *message.Up) *message.Up {
 		sh.g.cfg.Logger.Error("make a message ID", "err", err)
 	}
 	up.ID, up.TraceID = id, id
+	if t := sh.g.cfg.Tracer; t != nil {
+		if up.TraceParent = t.Root(id); up.TraceParent != "" {
+			up.TraceID, _, _ = message.ParseTraceParent(up.TraceParent)
+		}
+	}
 	up.Client = cl.info
 	up.Order = c.order
 	up.Session = message.PublicID(c.session.ID())

@@ -43,6 +43,7 @@ type Config struct {
 	Ledger     Ledger
 	AuditEvery time.Duration
 	Observe    Observer // nobody by default
+	Tracer     Tracer   // nil: no message is followed
 	Peers      Peers    // nil: there are no other nodes
 
 	Endpoints []Endpoint // default: /socket.io/ with the namespace "/"

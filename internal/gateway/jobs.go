@@ -104,7 +104,7 @@ func (q *jobQueue) run(sh *shard) {
 			q.items--
 			q.bytes -= s.push.Size()
 			if s.at != 0 {
-				sh.written = append(sh.written, written{arrived: s.at})
+				sh.written = append(sh.written, written{arrived: s.at, trace: s.push.TraceParent})
 			}
 			if s.ask != nil {
 				sh.asked(s.ask)
@@ -262,7 +262,7 @@ func (s *send) encoded(sh *shard, cl *client, id uint64, hasID bool) *session.Ou
 	}
 	out, err := session.EncodeEvent(f, cl.info.Namespace, s.push, id, hasID)
 	if err != nil {
-		sh.g.cfg.Logger.Warn("a push cannot be written in the form of some clients", "message", s.push.ID, "err", err)
+		sh.g.cfg.Logger.Warn("a push cannot be written in the form of some clients", "message", s.push.ID, "trace_id", s.push.TraceID, "err", err)
 	}
 	s.forms = append(s.forms, form{namespace: cl.info.Namespace, form: f, out: out})
 	return out

@@ -62,6 +62,17 @@ type Bus interface {
 	AttachNode(node string, receive func(*message.Down) error) (detach func())
 }
 
+// Tracer follows some messages. It is called from shards, so it does not wait.
+type Tracer interface {
+	// Root decides whether the message of this ID is followed, and returns the
+	// traceparent of its first span, else "".
+	Root(id string) (traceParent string)
+	// Child returns the traceparent of a span below another one's.
+	Child(parent string) (traceParent string)
+	// Span takes a span that is over.
+	Span(s *message.Span)
+}
+
 // Authenticator tells who a client is.
 type Authenticator interface {
 	// Authenticate judges what a client has shown. An error that has a method

@@ -63,6 +63,8 @@ type Ack struct {
 	Client  string // public ID
 	AckID   uint64
 	Payload Payload
+
+	TraceParent string // W3C; "" when the event is not followed
 }
 
 // Verdict answers a Connect with WantVerdict. Reject is nil when the client may

@@ -78,6 +78,7 @@ func (d *Down) Record() (key string, headers []Header, body []byte) {
 		w.text(headerKind, kindAck)
 		w.text(headerClient, d.Ack.Client)
 		w.number(headerAckID, d.Ack.AckID)
+		w.text(headerTraceParent, d.Ack.TraceParent)
 		w.payload(&d.Ack.Payload)
 	case d.Verdict != nil:
 		key = d.Verdict.Client
@@ -249,7 +250,7 @@ func (p *downParts) choose(b *recordBody) (*Down, error) {
 		p.delivery.Push = &p.push
 		d.Push = &p.delivery
 	case kindAck:
-		d.Ack = &Ack{Client: p.client, AckID: p.ackID, Payload: b.payload}
+		d.Ack = &Ack{Client: p.client, AckID: p.ackID, Payload: b.payload, TraceParent: p.push.TraceParent}
 	case kindVerdict:
 		if p.reject != nil {
 			p.reject.Data = b.data
