@@ -150,7 +150,7 @@ func (s *tlsShare) close() {
 
 // OnData implements Handler for the socket: ciphertext came.
 func (c *tlsConn) OnData(b []byte) {
-	if c.ended || c.h == nil {
+	if c.ended || c.closed() {
 		return
 	}
 	kept := len(c.in) > 0
@@ -186,16 +186,19 @@ func (c *tlsConn) OnWritable() {
 	switch {
 	case c.lingers:
 		c.give()
-	case c.armed && !c.ended && c.h != nil:
+	case c.armed && !c.ended && !c.closed():
 		// After an error the handler's attempt fails and tells it so.
 		c.armed = false
 		c.h.OnWritable()
 	}
 }
 
+// closed tells whether the connection, or the engine with all of them, was closed.
+func (c *tlsConn) closed() bool { return c.h == nil || c.inner.fd < 0 }
+
 // drain decrypts what there is and hands it on, until the handler pauses.
 func (c *tlsConn) drain() {
-	for !c.paused && !c.ended && c.h != nil {
+	for !c.paused && !c.ended && !c.closed() {
 		plain := c.inner.e.tls.plain
 		n, err := c.decrypt(plain)
 		c.answer()
@@ -203,7 +206,7 @@ func (c *tlsConn) drain() {
 			c.h.OnData(plain[:n])
 		}
 		switch {
-		case c.h == nil:
+		case c.closed():
 			return
 		case err == nil:
 			continue // there may be more
@@ -319,7 +322,7 @@ func (c *tlsConn) flush() error {
 // others. So the last byte of a piece of which the socket left something is not
 // counted, and passed over when it is given again.
 func (c *tlsConn) Writev(bufs [][]byte) (int, error) {
-	if c.h == nil || c.ended || c.inner.fd < 0 {
+	if c.closed() || c.ended {
 		return 0, fmt.Errorf("netpoll: write: %w", net.ErrClosed)
 	}
 	total := 0
@@ -376,7 +379,7 @@ func (c *tlsConn) piece(bufs [][]byte, skip int) []byte {
 
 // PauseReading implements Conn.
 func (c *tlsConn) PauseReading() {
-	if c.h != nil && !c.ended {
+	if !c.closed() && !c.ended {
 		c.paused = true
 		c.inner.PauseReading()
 	}
@@ -384,7 +387,7 @@ func (c *tlsConn) PauseReading() {
 
 // ResumeReading implements Conn.
 func (c *tlsConn) ResumeReading() {
-	if !c.paused || c.h == nil || c.inner.fd < 0 {
+	if !c.paused || c.closed() {
 		return
 	}
 	c.paused = false
