@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ type holder struct {
 	until atomic.Int64 // since start; 0: for ever
 	about func() node.About
 	ids   *node.Snowflake
+	freed sync.Once
 }
 
 var errLease = errors.New("the lease of the worker number could not be renewed")
@@ -63,6 +65,7 @@ func (s *stores) acquire(ctx context.Context, about func() node.About, log *slog
 	if h.ids, err = node.NewLeased(lease, time.Now); err != nil {
 		return nil, fmt.Errorf("make the node's IDs: %w", err)
 	}
+	s.closers = append(s.closers, func(ctx context.Context) error { return s.release(ctx, h) }) // where keep never ran
 	// Its time counts from here: the acquisition may have waited longer than it lasts.
 	if _, err := s.renew(ctx, h); err != nil {
 		return nil, fmt.Errorf("take a worker number for node.identity %q: %w", s.identity, err)
@@ -158,10 +161,12 @@ func (s *stores) keep(ctx context.Context, ready func(), h *holder, rewrite func
 	}
 }
 
-func (s *stores) release(ctx context.Context, h *holder) error {
+// release gives the lease back, once.
+func (s *stores) release(ctx context.Context, h *holder) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	return s.workers.Release(ctx, h.lease, h.ids.Last())
+	h.freed.Do(func() { err = s.workers.Release(ctx, h.lease, h.ids.Last()) })
+	return err
 }
 
 // bury looks for nodes that have died and clears away what they have left; buried is

@@ -127,14 +127,24 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 	if cfg.Store.TLS {
 		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
+	opts.Sentinel = redis.Sentinel{
+		Master: cfg.Store.Sentinel.Master, Username: cfg.Store.Sentinel.Username, Password: string(cfg.Store.Sentinel.Password),
+	}
 	client, err := redis.Open(ctx, opts)
 	if err != nil {
-		return fmt.Errorf("store.addrs: %w", err)
+		key := wrongKey(err)
+		if cfg.Store.TLS && errors.Is(err, context.DeadlineExceeded) {
+			key = "store.tls" // a server that does not speak it just says nothing
+		}
+		return fmt.Errorf("%s: %w", key, err)
 	}
 	s.closers = append(s.closers, func(context.Context) error {
 		client.Close()
 		return nil
 	})
+	if err := s.checkRedis(ctx, client, cfg, log); err != nil {
+		return err
+	}
 	meter := newRedisMeter()
 	client = redis.Observe(client, meter.observe)
 	s.export = append(s.export, func(m boot.Metrics, _ *queues) { m.MustRegister(meter.took, meter.errors) })

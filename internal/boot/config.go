@@ -308,12 +308,24 @@ type Route struct {
 	Drop bool `key:"drop" default:"false"`
 }
 
+// Sentinel is what sentinels are asked.
+type Sentinel struct {
+	// Name of the master among the sentinels; empty when there are none.
+	Master string `key:"master"`
+	// User of the sentinels, if they want one.
+	Username string `key:"username"`
+	// Password of the sentinels, if they want one.
+	Password Secret `key:"password"`
+}
+
 // Store keeps rooms, sessions and logs.
 type Store struct {
 	// memory serves one process and is empty at its start; redis serves all.
 	Kind string `key:"kind" default:"memory" one:"memory|redis"`
-	// Redis servers; of a Cluster, any of its nodes.
+	// Redis servers; of a Cluster, any of its nodes; with sentinel.master the sentinels.
 	Addrs []string `key:"addrs" is:"peer"`
+	// How the server is found where sentinels watch over it.
+	Sentinel Sentinel `key:"sentinel"`
 	// What every key begins with.
 	Prefix string `key:"prefix" default:"ws"`
 	// Redis user.

@@ -241,6 +241,9 @@ func (d *decoder) checkStores(cfg *Config) {
 	if cfg.Bus.Kind == "redis" && len(cfg.Store.Addrs) == 0 && cfg.Store.Kind != "redis" {
 		d.wrong("store.addrs", `missing, while bus.kind is redis, which uses them; as in ["127.0.0.1:6379"]`)
 	}
+	if cfg.Store.Sentinel.Master == "" && (cfg.Store.Sentinel.Username != "" || cfg.Store.Sentinel.Password != "") {
+		d.wrong("store.sentinel.master", "missing, while another key of store.sentinel is set")
+	}
 	if cfg.Bus.Kind == "kafka" && len(cfg.Bus.Brokers) == 0 {
 		d.wrong("bus.brokers", `missing, while bus.kind is kafka; as in ["127.0.0.1:9092"]`)
 	}

@@ -14,11 +14,13 @@ import (
 
 // Options says which Redis to use, and how.
 type Options struct {
-	// Addrs are the server, or some of a Cluster's nodes, as host:port.
+	// Addrs are the server, or some of a Cluster's nodes, or the sentinels, as host:port.
 	Addrs    []string
 	Username string
 	Password string
 	DB       int // a Cluster has only 0
+	// Sentinel is how the server is found, where sentinels know it.
+	Sentinel Sentinel
 	// TLS is spoken when it is not nil.
 	TLS *tls.Config
 	// Name is what CLIENT LIST shows of this process; default "holdfast".
@@ -26,6 +28,19 @@ type Options struct {
 	// DialTimeout bounds the making of a connection; default 3 s.
 	DialTimeout time.Duration
 }
+
+// Client is a connection to Redis, as the stores take it.
+type Client = rueidis.Client
+
+// Sentinel says which of the servers that sentinels watch is meant.
+type Sentinel struct {
+	Master             string // its name among the sentinels; "" for none: Addrs are servers
+	Username, Password string // of the sentinels
+}
+
+// topologyEvery is how often the sentinels are asked which server is the master, beside
+// what they tell by themselves.
+const topologyEvery = 5 * time.Second
 
 // The buffers of a connection. They are smaller than the library's half megabyte,
 // since a gateway counts its memory by the kilobyte, and pipelines longer than a
@@ -45,7 +60,7 @@ func Open(ctx context.Context, opts Options) (rueidis.Client, error) {
 	if opts.DialTimeout <= 0 {
 		opts.DialTimeout = 3 * time.Second
 	}
-	c, err := rueidis.NewClient(rueidis.ClientOption{
+	option := rueidis.ClientOption{
 		InitAddress: opts.Addrs, Username: opts.Username, Password: opts.Password, SelectDB: opts.DB,
 		TLSConfig: opts.TLS, ClientName: opts.Name,
 		Dialer:           net.Dialer{Timeout: opts.DialTimeout, KeepAlive: time.Second},
@@ -54,7 +69,14 @@ func Open(ctx context.Context, opts Options) (rueidis.Client, error) {
 		PipelineMultiplex:  1,
 		ReadBufferEachConn: connBuffer, WriteBufferEachConn: connBuffer,
 		DisableCache: true, // nothing is read so often that the server should track it
-	})
+	}
+	if s := opts.Sentinel; s.Master != "" {
+		option.Sentinel = rueidis.SentinelOption{
+			MasterSet: s.Master, Username: s.Username, Password: s.Password, ClientName: opts.Name,
+			TLSConfig: opts.TLS, Dialer: option.Dialer, TopologyRefreshInterval: topologyEvery,
+		}
+	}
+	c, err := rueidis.NewClient(option)
 	if err != nil {
 		return nil, fmt.Errorf("connect to redis at %s: %w", strings.Join(opts.Addrs, ", "), err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,11 +23,12 @@ import (
 type Server struct {
 	Addr string
 
-	t    testing.TB
-	dir  string
-	args []string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when cmd has ended
+	t     testing.TB
+	dir   string
+	first []string // of the command line, before all options
+	args  []string
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when cmd has ended
 }
 
 // startTimeout is how long a server may take to answer.
@@ -36,10 +38,16 @@ const startTimeout = 20 * time.Second
 // on redis-server's command line, say otherwise.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return start(t, nil, args...)
+}
+
+// start starts a server whose command line begins with first, a configuration file.
+func start(t testing.TB, first []string, args ...string) *Server {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatal("redis-server is missing: install Debian's package redis-server (apt-get install redis-server), or Redis 7 or newer on PATH")
 	}
-	s := &Server{t: t, dir: t.TempDir(), args: args}
+	s := &Server{t: t, dir: t.TempDir(), first: first, args: args}
 	t.Cleanup(s.Kill)
 	for try := 0; ; try++ {
 		s.Addr = freeAddr(t)
@@ -74,10 +82,11 @@ func (s *Server) run() error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{
+	args := append(slices.Clone(s.first),
 		"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
 		"--logfile", filepath.Join(s.dir, "log"), "--daemonize", "no",
-	}, s.args...)
+	)
+	args = append(args, s.args...)
 	s.cmd = exec.Command("redis-server", args...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -99,7 +108,7 @@ func (s *Server) answers() error {
 	for {
 		if conn, err := net.Dial("tcp", s.Addr); err == nil {
 			_ = conn.Close()
-			if out, err := s.cli("PING"); err == nil && strings.TrimSpace(out) == "PONG" {
+			if out, err := s.cli("PING"); err == nil && (strings.TrimSpace(out) == "PONG" || strings.Contains(out, "NOAUTH")) {
 				return nil
 			}
 		}
