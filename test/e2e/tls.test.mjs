@@ -6,6 +6,8 @@ import { connect as connectHTTP2, constants } from 'node:http2';
 import { connect as connectTCP } from 'node:net';
 import { after, describe, it } from 'node:test';
 import { connect as connectTLS } from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
 import { connectEvent, disconnectEvent } from './harness/backend.mjs';
 import { Certificate } from './harness/certificate.mjs';
 import { ask, combinations, inboxOf } from './harness/clients.mjs';
@@ -16,10 +18,14 @@ import { everythingToBackend, useWorld } from './harness/world.mjs';
 
 const only = { ...holdfastOnly('TLS'), ...oneProcessOnly('its balancer speaks plain HTTP') };
 
+const bundle = fileURLToPath(new URL('node_modules/socket.io-client-4/dist', import.meta.url));
+
 describe('tls', only, () => {
   const certificate = new Certificate();
   after(() => certificate.remove());
-  const world = useWorld({ tls: { cert: certificate.cert, key: certificate.key }, routes: everythingToBackend });
+  const world = useWorld({
+    tls: { cert: certificate.cert, key: certificate.key }, routes: everythingToBackend, client_bundle: bundle,
+  });
 
   /** The backend puts everybody in a room and answers events with what they brought. */
   function script(room) {
@@ -139,6 +145,24 @@ describe('tls', only, () => {
     assert.equal(socket.alpnProtocol, 'http/1.1');
     assert.equal((await dial({ ALPNProtocols: ['h2', 'http/1.1'] })).alpnProtocol, 'h2');
     assert.equal((await dial()).alpnProtocol, false);
+  });
+
+  it('a browser polls over HTTP/2 and goes on by a WebSocket', async () => {
+    script(world.room());
+    const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] });
+    world.closeAfter(() => browser.close());
+    const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
+    await page.goto(`${world.url}/healthz`);
+    const seen = await page.evaluate(async () => {
+      const { io } = await import('/socket.io/socket.io.esm.min.js');
+      const socket = io();
+      const engine = await new Promise((resolve) => socket.on('connect', () => resolve(socket.io.engine)));
+      if (engine.transport.name !== 'websocket') await new Promise((resolve) => engine.once('upgrade', resolve));
+      const answer = await socket.timeout(10_000).emitWithAck('up', 1);
+      const polls = performance.getEntriesByType('resource').filter((e) => e.name.includes('transport=polling'));
+      return { answer, transport: engine.transport.name, protocols: [...new Set(polls.map((e) => e.nextHopProtocol))] };
+    });
+    assert.deepEqual(seen, { answer: 1, transport: 'websocket', protocols: ['h2'] });
   });
 
   for (const version of ['TLSv1.2', 'TLSv1.3']) {
