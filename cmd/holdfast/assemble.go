@@ -122,6 +122,7 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 		},
 		AskBackend:     asksBackend(cfg),
 		UpgradeTimeout: cfg.Timeouts.Upgrade, VerdictTimeout: cfg.Timeouts.Verdict,
+		HeaderTimeout: cfg.Timeouts.Header, HeaderBytes: int(cfg.Limits.HeaderBytes),
 		Recovery: cfg.Recovery.Enabled, Window: cfg.Recovery.Window,
 		Deflate: cfg.Compression.WebSocket, DeflateThreshold: int(cfg.Compression.Threshold),
 		Origins: cfg.CORS.Origins, HTTPHeaders: cfg.HTTPHeaders, ClientBundle: cfg.ClientBundle, Proxies: cfg.TrustedProxies,

@@ -172,6 +172,9 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 	}
 	if shakes, ok := served.(*boot.Handshakes); ok {
 		registerTLS(p.metrics, shakes)
+	} else if server.TLSConfig == nil {
+		served = node.Listen(served)
+		p.closers = append(p.closers, func() { _ = served.Close() })
 	}
 	p.services = append(p.services,
 		boot.HTTPService("listen", served, server, time.Second),

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -232,8 +233,10 @@ func TestFullInbox(t *testing.T) {
 		if replies := w.answered(call); replies[0].Err == "" {
 			t.Errorf("a call into a full inbox got %+v", replies)
 		}
-		if _, err := testnet.Dial(w.base, nil, nil); !refused(err, 503) {
-			t.Errorf("a handshake got %v", err)
+		handshake := httptest.NewRecorder()
+		w.gw.ServeHTTP(handshake, httptest.NewRequest("GET", "/socket.io/?EIO=4&transport=polling", nil))
+		if handshake.Code != 503 {
+			t.Errorf("a handshake got %d %s", handshake.Code, handshake.Body)
 		}
 		close(stall)
 		for n := range 50 {

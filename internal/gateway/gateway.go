@@ -64,6 +64,10 @@ type Config struct {
 	VerdictTimeout time.Duration
 	// UpgradeTimeout bounds a probe; default 10 s.
 	UpgradeTimeout time.Duration
+	// HeaderTimeout and HeaderBytes bound the first request of a connection that came
+	// by [Gateway.Listen]; defaults 10 s and 16 KiB. Larger ones are left to net/http.
+	HeaderTimeout time.Duration
+	HeaderBytes   int
 
 	// Recovery gives clients what they missed when they return within Window
 	// (default 2 min).
@@ -118,6 +122,8 @@ func (c Config) withDefaults() Config {
 	setInt(&c.PollingResponse, 1_000_000)
 	setTime(&c.VerdictTimeout, 15*time.Second)
 	setTime(&c.UpgradeTimeout, 10*time.Second)
+	setTime(&c.HeaderTimeout, 10*time.Second)
+	setInt(&c.HeaderBytes, 16<<10)
 	setTime(&c.Window, 2*time.Minute)
 	c.Session = c.Session.WithDefaults()
 	return c
@@ -139,6 +145,7 @@ type Gateway struct {
 	Stats Stats
 
 	draining atomic.Bool
+	running  atomic.Bool // Start was called
 	detach   func()
 
 	ctx    context.Context // of what the shards have looked up; ends when they have stopped
@@ -217,6 +224,7 @@ func New(cfg Config) (*Gateway, error) {
 func (g *Gateway) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	g.stopOps = cancel
+	g.running.Store(true)
 	g.writing.Go(func() { g.registrar.run(ctx, g.lastOps) })
 	for _, sh := range g.shards {
 		go sh.run()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -222,33 +223,53 @@ func (h *request) busy(why string) {
 
 // begin makes the parts of a new session; false when the request was answered.
 func (h *request) begin(t session.Transport) (c *conn, hello session.Hello, ok bool) {
-	g := h.g
-	if g.draining.Load() {
-		h.busy("this node is going away; try again")
-		return nil, hello, false
-	}
-	ip := g.remoteIP(h.r)
-	if why := g.admission.enter(ip); why != "" {
+	c, hello, why := h.g.begin(h.r, &h.q, t, nil)
+	if why != "" {
 		h.busy(why)
 		return nil, hello, false
 	}
-	id, err := g.cfg.IDs.SessionID()
+	return c, hello, true
+}
+
+// begin makes the parts of a new session, for the given shard or else any; a non-empty
+// why says why there is no room for it now.
+func (g *Gateway) begin(r *http.Request, q *query, t session.Transport, sh *shard) (c *conn, hello session.Hello, why string) {
+	if g.draining.Load() {
+		return nil, hello, "this node is going away; try again"
+	}
+	ip := g.remoteIP(r)
+	if why := g.admission.enter(ip); why != "" {
+		return nil, hello, why
+	}
+	id, err := g.sessionID(sh)
 	if err == nil && g.crowded(g.shardOf(id)) {
 		g.admission.leave(ip)
-		h.busy("this node has too much to do; try again")
-		return nil, hello, false
+		return nil, hello, "this node has too much to do; try again"
 	}
 	if err != nil {
 		g.admission.leave(ip)
 		g.cfg.Logger.Warn("a handshake is refused: no ID can be made", "err", err)
-		h.busy("no session can be opened at the moment")
-		return nil, hello, false
+		return nil, hello, "no session can be opened at the moment"
 	}
-	v, _ := engineio.ParseVersion(h.q.eio)
-	hello = session.Hello{ID: id, Version: v, Transport: t, Base64: h.q.base64 || h.q.jsonp}
-	c = &conn{remote: ip, from: g.origins.of(h.r.Header, g.cfg.HTTPHeaders, h.q.user)}
+	v, _ := engineio.ParseVersion(q.eio)
+	hello = session.Hello{ID: id, Version: v, Transport: t, Base64: q.base64 || q.jsonp}
+	c = &conn{remote: ip, from: g.origins.of(r.Header, g.cfg.HTTPHeaders, q.user)}
 	g.Stats.Handshakes.Add(1)
-	return c, hello, true
+	return c, hello, ""
+}
+
+// errNoShare is for a shard that no ID has fallen to, of many that were made.
+var errNoShare = errors.New("no ID falls to the shard")
+
+// sessionID makes an ID that falls to a shard, nil for any.
+func (g *Gateway) sessionID(sh *shard) (string, error) {
+	for range 64 * len(g.shards) {
+		id, err := g.cfg.IDs.SessionID()
+		if err != nil || sh == nil || g.shardOf(id) == sh {
+			return id, err
+		}
+	}
+	return "", errNoShare
 }
 
 // crowded tells whether a shard, or what it writes to, is too far behind for another

@@ -162,6 +162,25 @@ func (h *request) hijack(key string, s *socket) (nc net.Conn, first []byte, err 
 		return nil, nil, err
 	}
 	_ = nc.SetDeadline(time.Time{})
+	_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	if _, err := nc.Write(h.switching(key, s)); err != nil {
+		_ = nc.Close()
+		return nil, nil, err
+	}
+	_ = nc.SetWriteDeadline(time.Time{})
+	if n := rw.Reader.Buffered(); n > 0 {
+		peeked, _ := rw.Reader.Peek(n)
+		first = append(first, peeked...)
+	}
+	if b, ok := nc.(*begun); ok {
+		nc, first = b.TCPConn, append(first, b.first...)
+	}
+	return nc, first, nil
+}
+
+// switching is the answer that makes the connection a WebSocket, with the extensions
+// that s speaks from then on.
+func (h *request) switching(key string, s *socket) []byte {
 	answer := append([]byte(nil), "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	answer = append(answer, wsframe.AcceptKey(key)...)
 	if h.g.cfg.Deflate {
@@ -171,16 +190,5 @@ func (h *request) hijack(key string, s *socket) (nc net.Conn, first []byte, err 
 			s.deflate = true
 		}
 	}
-	answer = append(answer, "\r\n\r\n"...)
-	_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Second))
-	if _, err := nc.Write(answer); err != nil {
-		_ = nc.Close()
-		return nil, nil, err
-	}
-	_ = nc.SetWriteDeadline(time.Time{})
-	if n := rw.Reader.Buffered(); n > 0 {
-		peeked, _ := rw.Reader.Peek(n)
-		first = append(first, peeked...)
-	}
-	return nc, first, nil
+	return append(answer, "\r\n\r\n"...)
 }

@@ -65,7 +65,10 @@ func TestStagesAreObservedPerMessage(t *testing.T) {
 	w.until("all is observed", func() bool {
 		return seen.count(Arrived) == 3 && seen.count(Written) == 3 && seen.count(Enqueued) == connects+1
 	})
-	if took := seen.at[Arrived]; took < time.Second || took > patience {
+	seen.mu.Lock()
+	took := seen.at[Arrived]
+	seen.mu.Unlock()
+	if took < time.Second || took > patience {
 		t.Errorf("a push sent a second ago arrived after %v", took)
 	}
 }

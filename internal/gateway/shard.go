@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bufio"
+	"bytes"
 	"time"
 
 	"holdfast/internal/hub"
@@ -24,8 +26,11 @@ type shard struct {
 	sessions map[string]*conn   // by the public part of the session ID
 	clients  map[string]*client // accepted ones by the public form of their ID
 	wheel    *timewheel.Wheel[*conn]
-	away     departures        // sessions that other nodes have, or want
-	probes   map[*socket]int64 // sockets that try to take a session over, with their deadline
+	away     departures         // sessions that other nodes have, or want
+	probes   map[*socket]int64  // sockets that try to take a session over, with their deadline
+	greeters map[*greeter]int64 // connections that have not said what they want, with theirs
+	text     bytes.Reader       // of what a greeter reads
+	lines    *bufio.Reader      // the same in lines
 	hub      *hub.Index[*client]
 	// namespaces are the rooms of whole namespaces: every client is in one of them.
 	namespaces map[*hub.Room[*client]]struct{}
@@ -80,6 +85,8 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		sessions: make(map[string]*conn),
 		clients:  make(map[string]*client),
 		probes:   make(map[*socket]int64),
+		greeters: make(map[*greeter]int64),
+		lines:    bufio.NewReader(nil),
 		hub:      hub.New[*client](),
 
 		namespaces: make(map[*hub.Room[*client]]struct{}), coming: make(map[string]*client),
@@ -145,7 +152,7 @@ func (sh *shard) patience() time.Duration {
 		return 0
 	}
 	wait := time.Duration(sweepEvery) * time.Millisecond
-	if len(sh.sessions) == 0 && len(sh.probes) == 0 && len(sh.verdicts) == 0 && len(sh.calls) == 0 && len(sh.away.bySession) == 0 {
+	if len(sh.sessions) == 0 && len(sh.probes) == 0 && len(sh.greeters) == 0 && len(sh.verdicts) == 0 && len(sh.calls) == 0 && len(sh.away.bySession) == 0 {
 		wait = -1
 	}
 	if sh.backlog.pending() {
@@ -210,6 +217,11 @@ func (sh *shard) sweep() {
 	for s, deadline := range sh.probes {
 		if sh.now >= deadline {
 			s.fail(wsframe.PolicyViolation, "no upgrade in time")
+		}
+	}
+	for gr, deadline := range sh.greeters {
+		if sh.now >= deadline {
+			gr.close()
 		}
 	}
 	sh.expireVerdicts()

@@ -263,22 +263,28 @@ const flushBytes = 64 << 10
 // flushSocket frames what waits and writes it, as much in one call as fits.
 func (sh *shard) flushSocket(c *conn, s *socket) {
 	for !s.closed && !s.blocked() && c.session.Pending() {
-		b := sh.scratch[:0]
-		for len(b) < flushBytes {
-			out, tail := c.session.Next()
-			if out == nil {
-				break
-			}
-			b = sh.appendFrames(b, c, s, out, tail)
-		}
-		ok := s.write(b)
-		if cap(b) <= 4*flushBytes {
-			sh.scratch = b
-		}
-		if !ok {
+		if !sh.writeFrames(c, s, nil) {
 			return
 		}
 	}
+}
+
+// writeFrames writes before, and after it what waits as far as that fits into one
+// call; true when the kernel took all of it.
+func (sh *shard) writeFrames(c *conn, s *socket, before []byte) bool {
+	b := append(sh.scratch[:0], before...)
+	for len(b) < flushBytes {
+		out, tail := c.session.Next()
+		if out == nil {
+			break
+		}
+		b = sh.appendFrames(b, c, s, out, tail)
+	}
+	taken := s.write(b)
+	if cap(b) <= 4*flushBytes {
+		sh.scratch = b
+	}
+	return taken
 }
 
 // appendFrames writes one message as the frames that its session takes.

@@ -98,6 +98,7 @@ func (w *world) start(node string, kind netpoll.Kind, change func(*Config)) {
 		w.srv.EnableHTTP2 = true
 		w.srv.StartTLS()
 	} else {
+		w.srv.Listener = w.gw.Listen(w.srv.Listener)
 		w.srv.Start()
 	}
 	w.base = w.srv.URL + "/socket.io/"
@@ -165,6 +166,7 @@ func (w *world) empty() {
 		check("tombstones", len(sh.away.bySession)+len(sh.away.byClient)+len(sh.away.frozen))
 		check("sessions that others try to take over", len(sh.away.visited))
 		check("sessions that arrive", sh.away.arriving)
+		check("greeters", len(sh.greeters))
 		check("rooms", sh.hub.Rooms())
 		check("seats", sh.hub.Seats())
 		check("clients coming in", len(sh.coming))

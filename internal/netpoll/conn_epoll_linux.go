@@ -123,15 +123,20 @@ func (c *epollConn) ResumeReading() {
 
 // Close is the one place where a connection's descriptor is closed.
 func (c *epollConn) Close() {
-	if c.fd < 0 {
-		return
+	if c.fd >= 0 {
+		_ = unix.Close(c.unwatch()) // the socket is given up: nobody is left to tell
 	}
+}
+
+// unwatch takes the descriptor out of the engine and returns it.
+func (c *epollConn) unwatch() (fd int) {
 	if !c.state().ended {
 		// close(2) alone does not end the registration while another descriptor of
 		// the same socket lives, in a child between fork and exec for instance.
 		_ = c.e.control(unix.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0)
 	}
 	c.e.table.release(c.slot)
-	_ = unix.Close(int(c.fd)) // the socket is given up: nobody is left to tell
+	fd = int(c.fd)
 	c.fd, c.h = -1, nil
+	return fd
 }

@@ -34,7 +34,8 @@ type epollEngine struct {
 
 	// Owned by the shard.
 	table       slotTable
-	pump        *pump // for what is neither a plain socket nor TLS on one
+	pump        *pump      // for what is neither a plain socket nor TLS on one
+	accepting   *accepting // the listening socket, nil: none
 	tls         tlsShare
 	events      []unix.EpollEvent
 	found       int   // by look
@@ -61,8 +62,12 @@ type failure struct {
 
 var _ Engine = (*epollEngine)(nil)
 
-// bellSlot marks the bell's events: no table grows that large.
-const bellSlot = ^uint32(0)
+// bellSlot and listenSlot mark the events of the bell and of the listening socket: no
+// table grows that large.
+const (
+	bellSlot   = ^uint32(0)
+	listenSlot = bellSlot - 1
+)
 
 func newEpoll(o Options) (Engine, error) {
 	e := &epollEngine{
@@ -160,13 +165,10 @@ func (e *epollEngine) addStream(nc net.Conn, h Handler) (*epollConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netpoll: take over a connection: %w", err)
 	}
-	c := &epollConn{e: e, h: h, fd: int32(fd)}
-	s := e.table.take(c)
-	s.want, s.have = reads, reads
-	if err := e.control(unix.EPOLL_CTL_ADD, fd, s.want.events(), c.slot, s.gen); err != nil {
-		e.table.release(c.slot)
+	c, err := e.watch(fd, h)
+	if err != nil {
 		_ = unix.Close(fd) // the connection lives on in nc
-		return nil, fmt.Errorf("netpoll: watch a connection: %w", err)
+		return nil, err
 	}
 	// net closes its own descriptor and forgets the connection; ours keeps the
 	// socket. No shutdown is sent, and an error could only mean that nc was closed
@@ -175,8 +177,20 @@ func (e *epollEngine) addStream(nc net.Conn, h Handler) (*epollConn, error) {
 	return c, nil
 }
 
-// duplicate makes a descriptor of our own for nc's socket.
-func duplicate(nc net.Conn) (int, error) {
+// watch has the engine serve a descriptor, which is its own on success.
+func (e *epollEngine) watch(fd int, h Handler) (*epollConn, error) {
+	c := &epollConn{e: e, h: h, fd: int32(fd)}
+	s := e.table.take(c)
+	s.want, s.have = reads, reads
+	if err := e.control(unix.EPOLL_CTL_ADD, fd, s.want.events(), c.slot, s.gen); err != nil {
+		e.table.release(c.slot)
+		return nil, fmt.Errorf("netpoll: watch a connection: %w", err)
+	}
+	return c, nil
+}
+
+// duplicate makes a descriptor of our own for the socket of nc, one of net's types.
+func duplicate(nc any) (int, error) {
 	raw, err := nc.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return -1, err
@@ -198,7 +212,7 @@ func (e *epollEngine) Poll(d time.Duration) error {
 	if e.woken.Swap(false) || len(e.failed) > 0 || len(e.tls.again) > 0 || e.pump.pending() {
 		d = 0
 	}
-	if err := e.wait(d); err != nil {
+	if err := e.wait(e.acceptLater(d)); err != nil {
 		return fmt.Errorf("netpoll: wait for events: %w", err)
 	}
 	for _, ev := range e.events[:e.found] {
@@ -258,9 +272,13 @@ func (e *epollEngine) collect(fd int) (int, error) {
 
 // dispatch serves one event, if it is of a connection that is still there.
 func (e *epollEngine) dispatch(ev unix.EpollEvent) {
-	if uint32(ev.Fd) == bellSlot {
+	switch uint32(ev.Fd) {
+	case bellSlot:
 		var count [8]byte
 		_, _ = e.bell.Read(count[:]) // its news is that Poll returns
+		return
+	case listenSlot:
+		e.accept()
 		return
 	}
 	s := e.table.find(uint32(ev.Fd), uint32(ev.Pad))
@@ -304,6 +322,7 @@ func (e *epollEngine) Close() error {
 		return nil
 	}
 	e.closed = true
+	e.StopAccepting()
 	for c := range e.table.all() {
 		c.Close()
 	}

@@ -23,6 +23,7 @@ package netpoll
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -95,6 +96,32 @@ type Conn interface {
 	// connection without a goroutine does so while the engine is polled. It is
 	// idempotent and may be called inside a handler.
 	Close()
+}
+
+// Receiver is an engine that can serve a connection from its first byte, before
+// anybody knows what is spoken on it. The epoll engine is one.
+type Receiver interface {
+	// Accept has Poll accept l's connections and call take with each descriptor, which
+	// is take's own and does not block, and with the peer's address. l stays the
+	// caller's and open, and must not accept any itself. A failure (too many open
+	// files) goes to fail, and is tried again. errors.ErrUnsupported: not of this l.
+	Accept(l net.Listener, take func(fd int, peer netip.Addr), fail func(error)) error
+	// StopAccepting ends that.
+	StopAccepting()
+	// Receive takes over the descriptor of a connected stream socket that does not
+	// block and starts reading. On error the descriptor is still the caller's.
+	Receive(fd int, h Handler) (Received, error)
+}
+
+// Received is a connection that came by Receive. Both methods may be called inside a
+// handler.
+type Received interface {
+	Conn
+	// Pass has h hear of the connection from here on.
+	Pass(h Handler)
+	// Return gives the connection up for one of net's own, for others to serve. The
+	// Conn is closed then, also after an error, which loses the connection.
+	Return() (net.Conn, error)
 }
 
 // Kind names an engine.

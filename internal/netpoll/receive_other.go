@@ -1,0 +1,6 @@
+//go:build !linux
+
+package netpoll
+
+// CloseDescriptor is never called: no engine here is a Receiver.
+func CloseDescriptor(int) {}
