@@ -140,6 +140,7 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 	g.AuthNeverWaits = cfg.Auth.JWT.JWKSURL == "" && cfg.Auth.JWT.KeyFile == ""
 	g.StoresNeverWait = s.neverWait
 	if s.shared != nil {
+		g.MayWrite = func() bool { return h.check() == nil }
 		g.Ledger, g.AuditEvery = s.shared.registry, cfg.Store.Audit
 	}
 	if s.durableAtOnce {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"holdfast/internal/gateway"
 	"holdfast/internal/message"
 	"holdfast/internal/node"
 )
@@ -129,9 +130,9 @@ func (s *stores) inherit(ctx context.Context, log *slog.Logger) error {
 }
 
 // keep renews the lease until ctx ends, and gives it back then. It fails when the
-// number has a new holder, upon which the process drains and ends. rewrite is called
-// when what the node has written to the stores may be lost.
-func (s *stores) keep(ctx context.Context, ready func(), h *holder, rewrite func(), log *slog.Logger) error {
+// number has a new holder, upon which the process drains and ends. g is told
+// of that, and when what it has written to the stores may be lost.
+func (s *stores) keep(ctx context.Context, ready func(), h *holder, g *gateway.Gateway, log *slog.Logger) error {
 	ready()
 	if s.shared == nil {
 		<-ctx.Done()
@@ -151,9 +152,10 @@ func (s *stores) keep(ctx context.Context, ready func(), h *holder, rewrite func
 		switch {
 		case err == nil && lost:
 			log.Warn("redis has lost what this node wrote, or took it for dead; the node writes all of it again")
-			rewrite()
+			g.Rewrite()
 		case err == nil:
 		case errors.Is(err, node.ErrFenced):
+			g.Disown()
 			return fmt.Errorf("node.identity %q: another process has taken it over: %w", s.identity, err)
 		case ctx.Err() == nil:
 			log.Warn("the worker number cannot be renewed at the moment; connections stay", "err", err)

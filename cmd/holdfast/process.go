@@ -184,7 +184,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 			return nil
 		}},
 		boot.Service{Name: "lease", Run: func(ctx context.Context, ready func()) error {
-			return p.stores.keep(ctx, ready, holder, node.Rewrite, p.log)
+			return p.stores.keep(ctx, ready, holder, node, p.log)
 		}},
 		p.gatewayService(node),
 	)

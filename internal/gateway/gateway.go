@@ -39,6 +39,9 @@ type Config struct {
 	Auth     Authenticator
 	IDs      IDs
 	Logger   *slog.Logger
+	// MayWrite tells whether the node's name is this process's at the moment; what it has
+	// to write to the registry waits until it is. nil: always.
+	MayWrite func() bool
 	// Ledger is what is audited every AuditEvery; nil, or 0: there is no audit.
 	Ledger     Ledger
 	AuditEvery time.Duration
@@ -198,7 +201,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now(), lastOps: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.registrar = newRegistrar(cfg.Node, cfg.Registry, cfg.Log, g.cfg.Logger)
-	g.registrar.neverWaits = cfg.StoresNeverWait
+	g.registrar.neverWaits, g.registrar.mayWrite = cfg.StoresNeverWait, cfg.MayWrite
 	g.admission.init(&g.cfg)
 	for i := range g.readers {
 		g.readers[i] = wsframe.ReaderOptions{MaxMessage: g.cfg.Session.MaxPayload, Deflate: i == 1, TellOversized: true}
@@ -266,6 +269,10 @@ func (g *Gateway) endSome(turn, shards, n int) {
 		}
 	})
 }
+
+// Disown says that another process has taken over the node's name: from now on nothing
+// is written to the registry under it. The caller drains and closes the gateway.
+func (g *Gateway) Disown() { g.registrar.disowned.Store(true) }
 
 // Close ends every session and stops all goroutines. ctx bounds how long it waits
 // for the registry to hear of it: what that has not heard by then is left to the

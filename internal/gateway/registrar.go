@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/message"
@@ -37,6 +39,9 @@ type registrar struct {
 	// neverWaits says that the stores answer at once: an op is then carried out by who
 	// submits it, which spares two changes of goroutine.
 	neverWaits bool
+
+	mayWrite func() bool // nil: always
+	disowned atomic.Bool // nothing is written any more
 
 	mu      sync.Mutex
 	ops     []op
@@ -220,7 +225,7 @@ func (r *registrar) work(ctx context.Context) (undone []op) {
 			changes = append(changes, batch[i].changes...)
 			keys = append(keys, batch[i].heads...)
 		}
-		if len(changes) > 0 && !r.persist(ctx, "write to the registry", func() error { return r.registry.Apply(ctx, changes) }) {
+		if len(changes) > 0 && !r.persist(ctx, "write to the registry", func() error { return r.apply(ctx, changes) }) {
 			return batch
 		}
 		// The heads are read after the memberships were written: what was appended
@@ -247,6 +252,22 @@ func (r *registrar) work(ctx context.Context) (undone []op) {
 			heads = heads[n:]
 		}
 	}
+}
+
+// errNotHeld says that the node's name may be another process's by now.
+var errNotHeld = errors.New("the node's lease is over and could not be renewed yet")
+
+// apply writes changes, unless they are no longer this process's to write: they stand
+// under the node's name, and a process that has taken that over has its own to say
+// about the same rooms.
+func (r *registrar) apply(ctx context.Context, changes []message.Change) error {
+	switch {
+	case r.disowned.Load():
+		return nil
+	case r.mayWrite != nil && !r.mayWrite():
+		return errNotHeld
+	}
+	return r.registry.Apply(ctx, changes)
 }
 
 // persist does act until it succeeds; false when ctx ended first.
