@@ -80,7 +80,7 @@ func kafkaUsable(ctx context.Context, cfg *boot.Config) error {
 	missing := cfg.Bus.CreateTopics
 	look := *cfg
 	look.Bus.CreateTopics = false
-	b, err := newKafka(&look, "doctor", nil, slog.New(slog.DiscardHandler))
+	b, err := newKafka(&look, "doctor", nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,15 @@ func testKafkaCluster(t *testing.T, broker *kafkatest.Broker, prefix string) {
 	a := start(t, "gateway", "--config", config("gw-a")).await(t, `clients +(http://\S+)`)[1]
 	b := start(t, "gateway", "--config", config("gw-b")).await(t, `clients +(http://\S+)`)[1]
 	meetInARoom(t, api, a, b)
+	settles(t, func() (missing string) {
+		_, text := get(t, api+"/metrics")
+		for _, family := range []string{"produce", "fetch", "commit"} {
+			if !regexp.MustCompile(`holdfast_kafka_seconds_count\{family="` + family + `"\} [1-9]`).MatchString(text) {
+				missing += "no call of family " + family + " was observed:\n" + grep(text, "holdfast_kafka")
+			}
+		}
+		return missing
+	})
 
 	// The broker is away: clients stay, a room gets what its log has, and an event is
 	// acknowledged when it is back.

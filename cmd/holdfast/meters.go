@@ -9,7 +9,6 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/boot"
 	"holdfast/internal/gateway"
-	"holdfast/internal/redis"
 )
 
 // spans of time, in seconds: from what a message takes within one machine to what
@@ -108,36 +107,40 @@ var codes = []string{
 	"DATA_LOSS", "UNAUTHENTICATED",
 }
 
-// redisMeter counts the calls of Redis by family.
-type redisMeter struct {
+// callMeter counts the calls of a store by family.
+type callMeter struct {
 	took   *prometheus.HistogramVec
 	errors *prometheus.CounterVec
-	series map[string]redisSeries // the map itself does not change
+	series map[string]callSeries // the map itself does not change
 }
 
-type redisSeries struct {
+type callSeries struct {
 	took   prometheus.Observer
 	errors prometheus.Counter
 }
 
-func newRedisMeter() *redisMeter {
-	x := &redisMeter{
+// newCallMeter returns the meter of a store by its name, for metrics that begin with
+// prefix.
+func newCallMeter(prefix, name string, families []string) *callMeter {
+	x := &callMeter{
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "holdfast_redis_seconds", Help: "Time until Redis answered a command.", Buckets: callBuckets,
+			Name: prefix + "_seconds", Help: "Time until " + name + " answered a call.", Buckets: callBuckets,
 		}, []string{"family"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "holdfast_redis_errors_total", Help: "Commands that Redis did not carry out.",
+			Name: prefix + "_errors_total", Help: "Calls that " + name + " did not carry out.",
 		}, []string{"family"}),
-		series: make(map[string]redisSeries),
+		series: make(map[string]callSeries),
 	}
-	for _, family := range redis.Families() {
-		x.series[family] = redisSeries{x.took.WithLabelValues(family), x.errors.WithLabelValues(family)}
+	for _, family := range families {
+		x.series[family] = callSeries{x.took.WithLabelValues(family), x.errors.WithLabelValues(family)}
 	}
 	return x
 }
 
-// observe is a redis.Observer.
-func (x *redisMeter) observe(family string, took time.Duration, failed bool) {
+func (x *callMeter) register(m boot.Metrics) { m.MustRegister(x.took, x.errors) }
+
+// observe notes one call.
+func (x *callMeter) observe(family string, took time.Duration, failed bool) {
 	s := x.series[family]
 	s.took.Observe(took.Seconds())
 	if failed {

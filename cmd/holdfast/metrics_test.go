@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/boot"
+	"holdfast/internal/bus"
 	"holdfast/internal/redis/redistest"
 )
 
@@ -55,7 +58,38 @@ log: {level: error}
 	maps.Copy(all, exported(t, gateway))
 	apiAlone := start(t, "api", "--config", config("api")).await(t, `api +(http://\S+)`)[1]
 	maps.Copy(all, exported(t, apiAlone))
+	for _, name := range exportedByKafka(t) {
+		all[name] = true
+	}
 	return all
+}
+
+// exportedByKafka returns what the bus on Kafka exports, without a Kafka.
+func exportedByKafka(t *testing.T) (names []string) {
+	t.Helper()
+	s := &stores{}
+	cfg := &boot.Config{Bus: boot.Bus{Kind: "kafka", Brokers: []string{"127.0.0.1:1"}}}
+	meter := newCallMeter("holdfast_kafka", "Kafka", bus.KafkaFamilies())
+	b, err := newKafka(cfg, "n", nil, meter.observe, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close(t.Context()) }()
+	s.exportKafka(b, meter)
+	s.kafkaDurability(nil, slog.New(slog.DiscardHandler))
+	m := boot.NewMetrics("v", boot.API)
+	q := newQueues(m)
+	for _, export := range s.export {
+		export(m, q)
+	}
+	families, err := m.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		names = append(names, f.GetName())
+	}
+	return names
 }
 
 // TestEveryMetricIsDocumented compares docs/operations.md with what processes export,

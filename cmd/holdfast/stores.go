@@ -145,9 +145,9 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 	if err := s.checkRedis(ctx, client, cfg, log); err != nil {
 		return err
 	}
-	meter := newRedisMeter()
+	meter := newCallMeter("holdfast_redis", "Redis", redis.Families())
 	client = redis.Observe(client, meter.observe)
-	s.export = append(s.export, func(m boot.Metrics, _ *queues) { m.MustRegister(meter.took, meter.errors) })
+	s.export = append(s.export, func(m boot.Metrics, _ *queues) { meter.register(m) })
 	if d, err := redis.CheckDurability(ctx, client); err != nil {
 		log.Warn("the durability of redis is not known", "err", err)
 	} else {
@@ -181,7 +181,8 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 
 // openKafka makes Kafka the bus.
 func (s *stores) openKafka(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
-	b, err := newKafka(cfg, s.identity, s.inboxes, log)
+	meter := newCallMeter("holdfast_kafka", "Kafka", bus.KafkaFamilies())
+	b, err := newKafka(cfg, s.identity, s.inboxes, meter.observe, log)
 	if err != nil {
 		return err
 	}
@@ -193,22 +194,32 @@ func (s *stores) openKafka(ctx context.Context, cfg *boot.Config, log *slog.Logg
 	if err != nil {
 		log.Warn("the durability of kafka is not known", "err", err)
 	} else {
-		s.exportDurability("holdfast_kafka_durable", "1: what was acknowledged survives the death of one broker (read at the start).", warnings, log)
+		s.kafkaDurability(warnings, log)
 	}
 	s.bus, s.durableAtOnce = b, false
-	s.export = append(s.export, func(m boot.Metrics, q *queues) { registerKafkaBus(m, q, b.Stats) })
+	s.exportKafka(b, meter)
 	return nil
 }
 
+// exportKafka has the metrics of the bus on Kafka registered.
+func (s *stores) exportKafka(b *bus.Kafka, meter *callMeter) {
+	s.export = append(s.export, func(m boot.Metrics, q *queues) {
+		meter.register(m)
+		registerKafkaBus(m, q, b.Stats)
+	})
+}
+
 // newKafka makes the bus that the configuration names, and asks nothing of Kafka yet.
-func newKafka(cfg *boot.Config, id string, nodes bus.Directory, log *slog.Logger) (*bus.Kafka, error) {
+func newKafka(
+	cfg *boot.Config, id string, nodes bus.Directory, observe func(family string, took time.Duration, failed bool), log *slog.Logger,
+) (*bus.Kafka, error) {
 	c, l := &cfg.Bus, &cfg.Limits
 	opts := bus.KafkaOptions{
 		Brokers: c.Brokers, Username: c.Username, Password: string(c.Password), Nodes: nodes,
 		Prefix: c.Prefix, ID: id, CreateTopics: c.CreateTopics, Partitions: int32(c.Partitions), Replication: int16(c.Replication),
 		// The largest event or push, with its headers.
 		MaxRecord: int32(min(max(l.MaxPayload+l.AttachmentBytes, l.PushBytes)+1<<20, 90<<20)),
-		UpItems:   l.UpstreamEvents, UpBytes: int64(l.UpstreamBytes), Log: log,
+		UpItems:   l.UpstreamEvents, UpBytes: int64(l.UpstreamBytes), Log: log, Observe: observe,
 	}
 	if c.TLS {
 		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -234,6 +245,10 @@ func prepareKafka(ctx context.Context, b *bus.Kafka) error {
 // durability tells the operator how much of what is acknowledged survives Redis.
 func (s *stores) durability(warnings []string, log *slog.Logger) {
 	s.exportDurability("holdfast_redis_durable", "1: what was acknowledged survives the death of Redis (read at the start).", warnings, log)
+}
+
+func (s *stores) kafkaDurability(warnings []string, log *slog.Logger) {
+	s.exportDurability("holdfast_kafka_durable", "1: what was acknowledged survives the death of one broker (read at the start).", warnings, log)
 }
 
 func (s *stores) exportDurability(metric, help string, warnings []string, log *slog.Logger) {

@@ -67,6 +67,9 @@ type KafkaOptions struct {
 	Timeout  time.Duration // for Kafka to answer; default 5 s
 
 	Log *slog.Logger // told when Kafka goes and comes back; default: nobody
+	// Observe is told of each request to a broker: its family (see [KafkaFamilies]), how
+	// long the answer took, and whether none came. It must not wait. nil: nobody is.
+	Observe func(family string, took time.Duration, failed bool)
 
 	dial func(ctx context.Context, network, host string) (net.Conn, error) // tests cut connections by it
 }
@@ -200,6 +203,9 @@ func (b *Kafka) commonOptions() []kgo.Opt {
 		kgo.RetryBackoffFn(func(try int) time.Duration {
 			return min(20*time.Millisecond<<min(try, 10), time.Second)
 		}),
+	}
+	if o.Observe != nil {
+		opts = append(opts, kgo.WithHooks(callHook{o.Observe}))
 	}
 	if o.TLS != nil {
 		opts = append(opts, kgo.DialTLSConfig(o.TLS))
