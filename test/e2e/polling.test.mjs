@@ -37,6 +37,7 @@ describe('polling', () => {
     world.closeAfter(() => session.close());
     await world.api.push({ room }, 'n', [1]);
     await world.api.push({ room }, 'n', [2]);
+    await world.arrived();
     assert.equal((await session.get()).body, '42["n",1]\x1e42["n",2]');
   });
 

@@ -3,9 +3,6 @@
 import { once } from 'node:events';
 import { createServer, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
-import { sticky } from './target.mjs';
-
-const sidOf = (request) => new URL(request.url, 'http://any').searchParams.get('sid');
 
 /** Headers of one connection alone; its two sides have their own. */
 const hopByHop = new Set(['connection', 'keep-alive']);
@@ -14,7 +11,6 @@ export class Balancer {
   #next = 0;
   #down = new Set();
   #sockets = new Set();
-  #owners = new Map(); // sid → server, with sticky sessions
 
   /** @param {string[]} urls of the servers; watched by their /readyz */
   static async start(urls) {
@@ -60,9 +56,7 @@ export class Balancer {
   }
 
   /** The servers in the order in which to try them. */
-  #order(request) {
-    const owner = sticky && this.#owners.get(sidOf(request));
-    if (owner) return [owner];
+  #order() {
     const up = this.servers.filter((server) => !this.#down.has(server));
     const list = up.length > 0 ? up : this.servers;
     const first = this.#next++ % list.length;
@@ -70,14 +64,14 @@ export class Balancer {
   }
 
   /** A connection to the next server that takes one. */
-  async #dial(request) {
+  async #dial() {
     let failed;
-    for (const server of this.#order(request)) {
+    for (const server of this.#order()) {
       const socket = connect(Number(server.port), server.hostname);
       try {
         await once(socket, 'connect');
         this.#keep(socket);
-        return { server, socket };
+        return socket;
       } catch (error) {
         this.#down.add(server);
         failed = error;
@@ -87,15 +81,13 @@ export class Balancer {
   }
 
   async #pass(request, response) {
-    const dialled = await this.#dial(request).catch(() => null);
-    if (!dialled) return response.writeHead(502).end();
-    const { server, socket } = dialled;
+    const socket = await this.#dial().catch(() => null);
+    if (!socket) return response.writeHead(502).end();
     if (response.destroyed) return socket.destroy();
     const headers = withoutHops(request.rawHeaders);
     const options = { method: request.method, path: request.url, headers, createConnection: () => socket, insecureHTTPParser: true };
     const out = httpRequest(options, (answer) => {
       response.writeHead(answer.statusCode, answer.statusMessage, withoutHops(answer.rawHeaders));
-      if (sticky) answer.once('data', (chunk) => this.#learn(request, chunk, server));
       answer.pipe(response);
       answer.on('error', () => response.destroy()); // cut off in the middle
     });
@@ -106,24 +98,13 @@ export class Balancer {
     return request.pipe(out);
   }
 
-  /** Takes note of whose a session is that a handshake has made. */
-  #learn(request, text, server) {
-    const found = /"sid":"([^"]+)"|\\"sid\\":\\"([^"\\]+)/.exec(text);
-    if (found && !sidOf(request)) this.#owners.set(found[1] ?? found[2], server);
-  }
-
   async #tunnel(request, socket, head) {
-    const dialled = await this.#dial(request).catch(() => null);
-    if (!dialled || socket.destroyed) return (dialled?.socket.destroy(), socket.destroy());
-    const { server, socket: out } = dialled;
+    const out = await this.#dial().catch(() => null);
+    if (!out || socket.destroyed) return (out?.destroy(), socket.destroy());
     const lines = [`${request.method} ${request.url} HTTP/1.1`];
     for (let i = 0; i < request.rawHeaders.length; i += 2) lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`);
     out.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
     out.write(head);
-    if (sticky) {
-      let seen = '';
-      out.on('data', (chunk) => seen.length < 2000 && this.#learn(request, (seen += chunk), server));
-    }
     out.on('close', () => socket.destroy());
     socket.on('close', () => out.destroy());
     return out.pipe(socket).pipe(out);

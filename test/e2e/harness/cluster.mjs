@@ -1,10 +1,12 @@
-// A cluster: gateways and ws-api as processes of their own over one Redis, and a
-// balancer before each kind.
+// A cluster: gateways and ws-api as processes of their own over one Redis, with that
+// or Kafka as the bus, and a balancer before each kind.
 import { holdfastBinary } from './binary.mjs';
 import { Balancer } from './balancer.mjs';
 import { writeConfig } from './config_file.mjs';
+import { kafkaAddress } from './kafka.mjs';
 import { startProcess } from './process.mjs';
 import { redisAddress, redisCommand } from './redis.mjs';
+import { cluster as chosenBus } from './target.mjs';
 
 let clusters = 0;
 
@@ -24,6 +26,10 @@ export async function startCluster(config, { gateways = 3, apis = 2, redis } = {
   const cluster = new Cluster();
   cluster.redis = redis ?? (await redisAddress());
   cluster.prefix = `e2e-${process.pid}-${(clusters += 1)}`;
+  cluster.bus =
+    chosenBus === 'kafka'
+      ? { kind: 'kafka', brokers: [await kafkaAddress()], prefix: cluster.prefix, partitions: 8 }
+      : { kind: 'redis' };
   cluster.config = { ...asInDev, ...config, auth: { anonymous: true, ...config.auth } };
   // A registry that was found empty gives out no worker numbers for the 8 s in which
   // older holders may come back. This one was found a long time ago.
@@ -57,7 +63,7 @@ class Cluster {
       api_listen: '127.0.0.1:0',
       node: { listen: '127.0.0.1:0', identity, secret: 'the secret of the tests' },
       store: { kind: 'redis', addrs: [this.redis], prefix: this.prefix },
-      bus: { kind: 'redis' },
+      bus: this.bus,
     });
     try {
       const wanted = kind === 'gateway' ? /^clients +(\S+)\nmetrics +(\S+)\n/m : /^api +(\S+)\n/m;

@@ -2,8 +2,8 @@
 // reference: Socket.IO's own server behind a thin copy of ws-api. A case that
 // passes there and fails on holdfast shows a fault of holdfast, not of the case.
 //
-// HOLDFAST_E2E_CLUSTER=redis makes holdfast a cluster: three gateways and two ws-api
-// behind a balancer that sends each request to the next one.
+// HOLDFAST_E2E_CLUSTER, redis or kafka, makes holdfast a cluster on that bus: three
+// gateways and two ws-api behind a balancer that sends each request to the next one.
 
 export const target = process.env.HOLDFAST_E2E_TARGET ?? 'holdfast';
 
@@ -16,15 +16,9 @@ export const onHoldfast = target === 'holdfast';
 /** The bus of the cluster, '' when it is one process. */
 export const cluster = process.env.HOLDFAST_E2E_CLUSTER ?? '';
 
-if (!['', 'redis'].includes(cluster) || (cluster && !onHoldfast)) {
-  throw new Error(`HOLDFAST_E2E_CLUSTER is "${cluster}"; it must be "redis", with holdfast as the target`);
+if (!['', 'redis', 'kafka'].includes(cluster) || (cluster && !onHoldfast)) {
+  throw new Error(`HOLDFAST_E2E_CLUSTER is "${cluster}"; it must be "redis" or "kafka", with holdfast as the target`);
 }
-
-/**
- * Whether the balancer brings all requests of a session to one gateway, as long as
- * gateways do not pass on what is another one's.
- */
-export const sticky = Boolean(process.env.HOLDFAST_E2E_STICKY);
 
 /** Options for a case that the reference server cannot answer; `why` says what it lacks. */
 export function holdfastOnly(why) {

@@ -5,6 +5,7 @@ import { Api } from './api.mjs';
 import { StubBackend } from './backend.mjs';
 import { connected, makeClient } from './clients.mjs';
 import { startGateway } from './gateway.mjs';
+import { cluster } from './target.mjs';
 
 /** What dev switches on by itself stays off, so that a case sees only what it asks for. */
 const quiet = { recovery: { enabled: false }, presence: { enabled: false } };
@@ -56,6 +57,14 @@ export class World {
   /** A connected client, upgraded where its transport says so. */
   connect(spec) {
     return connected(this.make(spec));
+  }
+
+  /**
+   * Lets what was pushed arrive at its gateway. A push is answered when it is in the
+   * log; in a cluster it is on its way then, and nothing tells of its arrival.
+   */
+  async arrived() {
+    if (cluster) await new Promise((resolve) => setTimeout(resolve, 200));
   }
 
   closeAfter(close) {
