@@ -2,8 +2,11 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptest"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,58 +14,156 @@ import (
 	"holdfast/internal/testnet"
 )
 
+// way is a node of one shard and the way of messages through it, without anything
+// beside it that allocates: clients discard what they get, and the bus what it is given.
+type way struct {
+	g    *Gateway
+	bus  *sinkBus
+	base string
+	got  atomic.Int64 // bytes that clients have got
+}
+
+// sinkBus takes everything and keeps nothing.
+type sinkBus struct {
+	receive func(*message.Down) error
+	ups     atomic.Int64
+}
+
+func (b *sinkBus) Publish(*message.Up) error          { b.ups.Add(1); return nil }
+func (b *sinkBus) Reply(string, *message.Reply) error { return nil }
+func (b *sinkBus) AttachNode(_ string, receive func(*message.Down) error) (detach func()) {
+	b.receive = receive
+	return func() {}
+}
+
+func newWay(tb testing.TB, clients int) (*way, []*testnet.Client) {
+	tb.Helper()
+	w := &way{bus: &sinkBus{}}
+	var err error
+	w.g, err = New(Config{
+		Node: "n1", Registry: &testnet.Registry{}, Log: &testnet.Log{}, Bus: w.bus, Auth: testnet.Auth{}, IDs: &testnet.IDs{},
+		Shards: 1, AckedByTheBus: func(string) bool { return true },
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w.g.Start()
+	srv := httptest.NewServer(w.g)
+	w.base = srv.URL + "/socket.io/"
+	var reading sync.WaitGroup
+	var all []*testnet.Client
+	tb.Cleanup(func() {
+		for _, c := range all {
+			c.Kill()
+		}
+		reading.Wait()
+		if err := w.g.Close(context.Background()); err != nil {
+			tb.Error(err)
+		}
+		srv.Close()
+	})
+	for range clients {
+		c, err := testnet.Dial(w.base, nil, nil)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, c)
+		if _, err := c.Connect("/", `{"guid":"doc"}`); err != nil {
+			tb.Fatal(err)
+		}
+		reading.Go(func() { c.Discard(func(n int) { w.got.Add(int64(n)) }) })
+	}
+	return w, all
+}
+
+// push sends a push to the room and waits until all its members have been given it.
+func (w *way) push(p *message.Push, members int) error {
+	want := w.g.Stats.EventsOut.Load() + int64(members)
+	d := &message.Down{Push: &message.Delivery{Push: p, Stamps: []message.Stamp{{Key: room}}, Pushed: time.Now()}}
+	if err := w.bus.receive(d); err != nil {
+		return err
+	}
+	for w.g.Stats.EventsOut.Load() < want {
+		runtime.Gosched()
+	}
+	return nil
+}
+
+var sixteen = &message.Push{
+	ID: "m", Event: "e", Targets: []message.Key{room}, Payload: message.Payload{JSON: []byte(`["0123456789abcdef"]`)},
+}
+
+// mallocs counts what the process allocates while f runs.
+func mallocs(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.Mallocs - before.Mallocs
+}
+
 // BenchmarkFanOut sends a push to a room of WebSockets; an iteration is over when all
 // of them have been given it. The clients read in the same process.
 func BenchmarkFanOut(b *testing.B) {
 	for _, size := range []int{1, 200} {
-		b.Run(map[int]string{1: "1", 200: "200"}[size], func(b *testing.B) { benchmarkFanOut(b, size) })
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			w, _ := newWay(b, size)
+			n := 0
+			b.ReportAllocs()
+			allocated := mallocs(func() {
+				for b.Loop() {
+					if err := w.push(sixteen, size); err != nil {
+						b.Fatal(err)
+					}
+					n++
+				}
+			})
+			b.ReportMetric(float64(allocated)/float64(n*size), "allocs/delivery")
+		})
 	}
 }
 
-func benchmarkFanOut(b *testing.B, size int) {
-	bus, log := testnet.NewBus(1<<16, 1), &testnet.Log{}
-	g, err := New(Config{
-		Node: "n1", Registry: &testnet.Registry{}, Log: log, Bus: bus, Auth: testnet.Auth{}, IDs: &testnet.IDs{}, Shards: 1,
-	})
-	if err != nil {
-		b.Fatal(err)
+// BenchmarkEventWithAck has a client emit events that ask for an acknowledgement, a
+// hundred at a time; an iteration is one event, over when the bus has it and the client
+// its ack.
+func BenchmarkEventWithAck(b *testing.B) {
+	w, clients := newWay(b, 1)
+	batch := make([]string, 100)
+	for i := range batch {
+		batch[i] = fmt.Sprintf(`42%d["e","0123456789abcdef"]`, i)
 	}
-	g.Start()
-	srv := httptest.NewServer(g)
-	b.Cleanup(func() {
-		if err := g.Close(context.Background()); err != nil {
-			b.Error(err)
-		}
-		srv.Close()
-	})
-	for range size {
-		c, err := testnet.Dial(srv.URL+"/socket.io/", nil, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(c.Kill)
-		if _, err := c.Connect("/", `{"guid":"doc"}`); err != nil {
-			b.Fatal(err)
-		}
-		go func() {
-			for {
-				if _, err := c.Message(); err != nil {
-					return
-				}
-			}
-		}()
-	}
-	p := &message.Push{ID: "m", Event: "e", Targets: []message.Key{room}, Payload: message.Payload{JSON: []byte(`["0123456789abcdef"]`)}}
 	b.ReportAllocs()
-	want := g.Stats.EventsOut.Load()
+	n := 0
 	for b.Loop() {
-		want += int64(size)
-		d := &message.Delivery{Push: p, Stamps: []message.Stamp{{Key: room}}, Pushed: time.Now()}
-		if err := bus.Send("n1", &message.Down{Push: d}); err != nil {
+		if n++; n%len(batch) != 0 {
+			continue
+		}
+		want := w.bus.ups.Load() + int64(len(batch))
+		if err := clients[0].Texts(batch...); err != nil {
 			b.Fatal(err)
 		}
-		for g.Stats.EventsOut.Load() < want {
+		for w.bus.ups.Load() < want {
 			runtime.Gosched()
 		}
+	}
+}
+
+// TestNoAllocationForEachDelivery holds what the benchmark shows: what a push allocates
+// on its way through a shard does not depend on how many get it.
+func TestNoAllocationForEachDelivery(t *testing.T) {
+	const size, pushes = 100, 200
+	w, _ := newWay(t, size)
+	if err := w.push(sixteen, size); err != nil { // buffers grow to what they need
+		t.Fatal(err)
+	}
+	allocated := mallocs(func() {
+		for range pushes {
+			if err := w.push(sixteen, size); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if each := float64(allocated) / (size * pushes); each > 0.5 {
+		t.Errorf("%.2f allocations for each delivery", each)
 	}
 }

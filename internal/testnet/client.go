@@ -239,5 +239,19 @@ func (c *Client) Connect(namespace, auth string) (socketio.Packet, error) {
 	}
 }
 
+// Discard reads what comes and looks at nothing of it, without allocating, until the
+// connection ends. got is told how many bytes came.
+func (c *Client) Discard(got func(n int)) {
+	_ = c.nc.SetReadDeadline(time.Time{})
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := c.nc.Read(buf)
+		got(n)
+		if err != nil {
+			return
+		}
+	}
+}
+
 // Kill drops the connection without a word. Any goroutine may call it.
 func (c *Client) Kill() { _ = c.nc.Close() }
