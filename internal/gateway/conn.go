@@ -118,6 +118,7 @@ func (sh *shard) drop(c *conn) {
 		sh.answerPoll(c)
 	}
 	c.dropped = true
+	sh.cutBodyOf(c)
 	if s := c.probing(); s != nil {
 		s.fail(wsframe.NormalClosure, "the session is over")
 	}

@@ -4,6 +4,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"sync"
+	"time"
 
 	"holdfast/engineio"
 	"holdfast/internal/session"
@@ -14,7 +16,8 @@ import (
 func (h *request) post() {
 	sh := h.g.shardOf(h.q.sid)
 	answer := make(chan httpAnswer, 1)
-	posted := sh.inbox.post(func() { answer <- sh.beginPost(h) })
+	body := &cutBody{control: http.NewResponseController(h.w)}
+	posted := sh.inbox.post(func() { answer <- sh.beginPost(h, body) })
 	if !posted {
 		h.fail(engineio.UnknownSession, "")
 		return
@@ -35,17 +38,28 @@ func (h *request) post() {
 		return
 	}
 	octets := mediaType(h.r) == "application/octet-stream"
-	body, tooLarge, err := h.readBody()
+	payload, tooLarge, err := h.readBody()
+	if !tooLarge {
+		body.end()
+	}
 	switch {
 	case tooLarge:
-		h.oversizePost(sh, body, octets)
+		h.oversizePost(sh, payload, octets)
+		body.end()
+		sh.inbox.post(func() { sh.forgetBody(body) })
 		return
 	case err != nil:
-		sh.inbox.post(func() { sh.abortPost(h.q.sid) })
+		sh.inbox.post(func() {
+			sh.forgetBody(body)
+			sh.abortPost(h.q.sid)
+		})
 		h.fail(engineio.BadRequest, "")
 		return
 	}
-	sh.inbox.post(func() { sh.finishPost(h, body, octets, answer) })
+	sh.inbox.post(func() {
+		sh.forgetBody(body)
+		sh.finishPost(h, payload, octets, answer)
+	})
 	select {
 	case a = <-answer:
 	case <-sh.done:
@@ -56,6 +70,45 @@ func (h *request) post() {
 		return
 	}
 	h.postDone()
+}
+
+// cutBody is the body of a post that is being read. When its session ends the reading
+// does, for the client may be in no hurry.
+type cutBody struct {
+	control *http.ResponseController
+	session *conn // owned by the shard; nil before it has begun
+
+	mu   sync.Mutex
+	over bool // the handler does not read any more, and the connection may be another request's
+}
+
+func (b *cutBody) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+}
+
+func (b *cutBody) cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		_ = b.control.SetReadDeadline(time.Unix(1, 0)) // where it is not to be had the server's timeout does it
+	}
+}
+
+// forgetBody notes that a body is not being read any more.
+func (sh *shard) forgetBody(body *cutBody) {
+	if body.session != nil && sh.bodies[body.session] == body {
+		delete(sh.bodies, body.session)
+	}
+}
+
+// cutBodyOf ends the reading of a post of a session that is over.
+func (sh *shard) cutBodyOf(c *conn) {
+	if body := sh.bodies[c]; body != nil {
+		delete(sh.bodies, c)
+		body.cut()
+	}
 }
 
 func (h *request) postDone() {
@@ -116,7 +169,7 @@ func (h *request) oversizePost(sh *shard, head []byte, octets bool) {
 	h.w.WriteHeader(http.StatusRequestEntityTooLarge)
 }
 
-func (sh *shard) beginPost(h *request) httpAnswer {
+func (sh *shard) beginPost(h *request, body *cutBody) httpAnswer {
 	c := sh.find(h.q.sid)
 	if c == nil {
 		return sh.absent(h.q.sid)
@@ -132,6 +185,8 @@ func (sh *shard) beginPost(h *request) httpAnswer {
 	}
 	switch c.session.BeginPost(sh.now, &sh.acts) {
 	case session.Reply:
+		body.session = c
+		sh.bodies[c] = body
 		return httpAnswer{ok: true}
 	case session.Refused:
 		return httpAnswer{code: engineio.BadRequest}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -289,5 +290,44 @@ func TestBacklogBound(t *testing.T) {
 			}
 			return err == nil
 		})
+	})
+}
+
+// TestBodyWithoutEnd posts what never ends and has the session end: the request does, too.
+func TestBodyWithoutEnd(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, nil)
+		p := w.joinByPolling(`"guid":"doc"`)
+		body, never := io.Pipe()
+		defer func() { _ = never.Close() }()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.base+"?EIO=4&transport=polling&sid="+p.Open.SID, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status := make(chan int, 1)
+		go func() {
+			defer close(status)
+			if resp, err := w.http.Do(r); err == nil {
+				status <- resp.StatusCode
+				_ = resp.Body.Close()
+			}
+		}()
+		if _, err := never.Write([]byte("42[")); err != nil {
+			t.Fatal(err)
+		}
+		w.until("the post is being read", func() (reading bool) {
+			w.onShards(func(sh *shard) { reading = reading || len(sh.bodies) > 0 })
+			return reading
+		})
+		began := time.Now()
+		w.call(&message.Down{Disconnect: &message.Disconnect{To: room, AllowReconnect: true}})
+		if got := <-status; got != http.StatusBadRequest {
+			t.Errorf("answered with %d", got)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("after %v", took)
+		}
 	})
 }

@@ -56,6 +56,7 @@ type shard struct {
 	headsAt  int64                                      // when their heads are compared next
 	asking   bool                                       // the heads are being read
 	survey   survey
+	bodies   map[*conn]*cutBody // posts that are being read
 	repairs  []repair
 	repairAt int64 // when the first of them is due
 	fetching int   // logs that are being read
@@ -92,6 +93,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		namespaces: make(map[*hub.Room[*client]]struct{}), coming: make(map[string]*client),
 		early:    make(map[*hub.Room[*client]][]*message.Delivery),
 		active:   make(map[*hub.Room[*client]]int64),
+		bodies:   make(map[*conn]*cutBody),
 		verdicts: make(map[string]*client),
 		calls:    make(map[uint64]*ackCall),
 	}
@@ -258,6 +260,7 @@ func (sh *shard) settle(c *conn) {
 		return
 	case session.Closing:
 		c.answerPost(httpAnswer{ok: true}) // nothing follows it that could be held up
+		sh.cutBodyOf(c)
 	}
 	sh.arm(c)
 	sh.markDirty(c)

@@ -171,6 +171,7 @@ func (w *world) empty() {
 		check("seats", sh.hub.Seats())
 		check("clients coming in", len(sh.coming))
 		check("verdicts", len(sh.verdicts))
+		check("bodies", len(sh.bodies))
 		check("calls", len(sh.calls))
 		check("early records", len(sh.early))
 		check("active rooms", len(sh.active))
