@@ -257,6 +257,24 @@ func turnsPair(t testing.TB) (server, peer net.Conn) {
 // shake runs the handshake between s and p; the client uses conf.
 func shake(t testing.TB, s, p net.Conn, conf *tls.Config) (server, peer *tls.Conn) {
 	t.Helper()
+	return shakeWith(t, s, p, certified(t), conf)
+}
+
+func shakeWith(t testing.TB, s, p net.Conn, serves, conf *tls.Config) (server, peer *tls.Conn) {
+	t.Helper()
+	conf.InsecureSkipVerify = true
+	server, peer = tls.Server(s, serves), tls.Client(p, conf)
+	shaken := make(chan error, 1)
+	go func() { shaken <- peer.Handshake() }()
+	if err := errors.Join(server.Handshake(), <-shaken); err != nil {
+		t.Fatal(err)
+	}
+	return server, peer
+}
+
+// certified makes a server's configuration.
+func certified(t testing.TB) *tls.Config {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -266,14 +284,5 @@ func shake(t testing.TB, s, p net.Conn, conf *tls.Config) (server, peer *tls.Con
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	conf.InsecureSkipVerify = true
-	client := tls.Client(p, conf)
-	srv := tls.Server(s, &tls.Config{Certificates: []tls.Certificate{cert}})
-	shaken := make(chan error, 1)
-	go func() { shaken <- client.Handshake() }()
-	if err := errors.Join(srv.Handshake(), <-shaken); err != nil {
-		t.Fatal(err)
-	}
-	return srv, client
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }

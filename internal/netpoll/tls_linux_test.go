@@ -20,6 +20,40 @@ func TestMemoryOfATLSConnection(t *testing.T) {
 	}
 }
 
+// What is left of a handshake when the connection is idle, crypto/tls's part
+// included. The client offers what browsers do, a post-quantum key among it.
+func TestMemoryOfAnIdleTLSConnection(t *testing.T) {
+	const conns, limit = 200, 6500
+	b := turns(t, Options{})
+	live := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // what finalizers held
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	b.connect() // the engine's own buffers come with the first
+	peers, conf := make([]net.Conn, 0, conns), certified(t)
+	before := live()
+	for range conns {
+		s, p := tcpPair(t)
+		server, _ := shakeWith(t, NewSocket(s), p, conf, &tls.Config{NextProtos: []string{"http/1.1"}})
+		if _, err := b.Add(server, &countingHandler{}); err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, p)
+	}
+	b.settle()
+	each := (live() - before) / conns
+	t.Logf("%d bytes each", each)
+	if each > limit {
+		t.Errorf("an idle connection takes %d bytes, the limit is %d", each, limit)
+	}
+	for _, p := range peers {
+		_ = p.Close()
+	}
+}
+
 func turns(t *testing.T, o Options) *bench {
 	t.Helper()
 	return newBench(t, Epoll, o, turnsPair)
