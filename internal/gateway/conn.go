@@ -25,6 +25,7 @@ type conn struct {
 	dirty   bool
 	paused  bool
 	dropped bool
+	device  uint32 // of an Engine.IO 3 client, see devices; 0: nothing is learnt
 }
 
 // origin is what the handshake told of a session. Those of many sessions are equal
@@ -137,6 +138,7 @@ func (sh *shard) ended(c *conn, why session.Reason) {
 		sh.flushSocket(c, s)
 		s.close(wsframe.CloseCode(why.Code), why.Text)
 	}
+	sh.g.devices.learn(c.device, c.session.Pings(), why == session.PingTimeout)
 	if why == session.SlowConsumer {
 		sh.g.Stats.SlowConsumers.Add(1)
 	}

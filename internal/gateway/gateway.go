@@ -142,6 +142,7 @@ type Gateway struct {
 	start     time.Time
 	origins   originTable
 	admission admission
+	devices   devices
 	readers   [2]wsframe.ReaderOptions // without and with permessage-deflate
 
 	// Stats are counters since the start.
@@ -203,6 +204,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.registrar = newRegistrar(cfg.Node, cfg.Registry, cfg.Log, g.cfg.Logger)
 	g.registrar.neverWaits, g.registrar.mayWrite = cfg.StoresNeverWait, cfg.MayWrite
 	g.admission.init(&g.cfg)
+	g.devices.init(&g.cfg.Session)
 	for i := range g.readers {
 		g.readers[i] = wsframe.ReaderOptions{MaxMessage: g.cfg.Session.MaxPayload, Deflate: i == 1, TellOversized: true}
 	}

@@ -1,5 +1,7 @@
 package session
 
+import "math"
+
 // heartbeat decides whether the peer is alive. Any packet from it counts.
 //
 // Engine.IO 4: this side pings. A client gives up when no ping came for
@@ -8,7 +10,8 @@ package session
 // handshake advertised, and falls back to the floor when a ping is still
 // unanswered at the time of the next one.
 //
-// Engine.IO 3: the client pings, at the interval that the handshake told it.
+// Engine.IO 3: the client pings, at the interval that the handshake told it. Its pings
+// are counted, for whoever chooses the interval of its next session.
 type heartbeat struct {
 	lastSeen int64
 	nextPing int64 // version 4
@@ -20,11 +23,27 @@ type heartbeat struct {
 func (h *heartbeat) start(s *Session, now int64) {
 	h.lastSeen = now
 	h.interval = int32(s.cfg.PingInterval)
+	if s.hello.Version == 3 {
+		if told := s.hello.PingInterval; told > 0 && told < h.interval {
+			h.interval = told
+		}
+		return
+	}
 	if f := s.cfg.PingFloor; f > 0 && f < s.cfg.PingInterval {
 		h.interval = int32(f)
 	}
 	h.nextPing = now + int64(h.interval)
 }
+
+// ping counts a ping of an Engine.IO 3 client.
+func (h *heartbeat) ping() {
+	if h.good < math.MaxUint16 {
+		h.good++
+	}
+}
+
+// Pings returns how many pings an Engine.IO 3 client has sent, as far as 65,535.
+func (s *Session) Pings() int { return int(s.beat.good) }
 
 // alive notes a sign of life.
 func (h *heartbeat) alive(s *Session, now int64) {
@@ -44,7 +63,7 @@ func (h *heartbeat) alive(s *Session, now int64) {
 
 func (h *heartbeat) deadline(s *Session) int64 {
 	if s.hello.Version == 3 {
-		return h.lastSeen + s.cfg.PingInterval + s.cfg.PingTimeout
+		return h.lastSeen + int64(h.interval) + s.cfg.PingTimeout
 	}
 	if h.pingAt != 0 {
 		return min(h.nextPing, h.pingAt+s.cfg.PingTimeout)

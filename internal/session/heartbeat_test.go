@@ -1,6 +1,10 @@
 package session
 
-import "testing"
+import (
+	"testing"
+
+	"holdfast/engineio"
+)
 
 // TestHeartbeat draws timelines (PROTOCOL section 5, DESIGN Heartbeat). The numbers
 // of "wait" are milliseconds.
@@ -97,6 +101,18 @@ func TestHeartbeat(t *testing.T) {
 			> 42["e"]
 				! event / "e" []
 			wait 44999
+			wait 1
+				! leave / connected "ping timeout"
+				! ended "ping timeout" 1000`},
+		{"v3: it was told a shorter interval", Config{MaxPayload: 1}, Hello{Version: engineio.V3, Transport: WebSocket, PingInterval: 5000}, `
+				! connect /
+				< 0{"sid":"S","upgrades":[],"pingInterval":5000,"pingTimeout":20000,"maxPayload":1}
+			accept / S
+				< 40
+			wait 24999
+			> 2
+				< 3
+			wait 24999
 			wait 1
 				! leave / connected "ping timeout"
 				! ended "ping timeout" 1000`},

@@ -62,6 +62,7 @@ func (s *Session) engine(p engineio.Packet, now int64, acts *Actions) error {
 		if s.hello.Version != 3 {
 			return errUnknownFrame
 		}
+		s.beat.ping()
 		s.push(item{out: packetPong, at: now})
 		return nil
 	case engineio.Pong:

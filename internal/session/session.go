@@ -107,6 +107,9 @@ type Hello struct {
 	Version   engineio.Version
 	Transport Transport
 	Base64    bool // the client cannot take binary (b64=1, or JSONP)
+	// PingInterval is what an Engine.IO 3 client is told instead of Config.PingInterval, in
+	// ms; 0: that one. It is never longer.
+	PingInterval int32
 }
 
 // Session is one Engine.IO session. Its zero value is not ready; call Init.
@@ -166,11 +169,15 @@ func (s *Session) Init(cfg *Config, hello Hello, now int64, acts *Actions) {
 	if hello.Transport == Polling {
 		upgrades = []string{"websocket"}
 	}
+	s.beat.start(s, now)
+	interval := cfg.PingInterval
+	if hello.Version == 3 {
+		interval = int64(s.beat.interval)
+	}
 	s.out.push(item{out: &Outgoing{text: engineio.AppendOpen(nil, engineio.OpenPacket{
 		SID: hello.ID, Upgrades: upgrades,
-		PingInterval: cfg.PingInterval, PingTimeout: cfg.PingTimeout, MaxPayload: cfg.MaxPayload,
+		PingInterval: interval, PingTimeout: cfg.PingTimeout, MaxPayload: cfg.MaxPayload,
 	})}, at: now})
-	s.beat.start(s, now)
 	switch {
 	case cfg.Raw:
 		s.ask("/", nil, acts)
