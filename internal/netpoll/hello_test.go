@@ -106,3 +106,68 @@ func TestHandshakeWithLargeHello(t *testing.T) {
 		}
 	}
 }
+
+// Whatever comes, and however it is cut, what is handed on is the same records, but
+// for the first one, whose payload is.
+func FuzzHello(f *testing.F) {
+	f.Add(record(recordHandshake, pattern(1500)), uint16(7), uint16(576))
+	f.Add(record(recordHandshake, pattern(3)), uint16(1), uint16(1))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint16(100), uint16(3))
+	f.Fuzz(func(t *testing.T, in []byte, arrives, room uint16) {
+		r := &cutReader{in, int(arrives)%3000 + 1}
+		var got bytes.Buffer
+		_, err := io.CopyBuffer(&got, onlyReader{&helloReader{r: r}}, make([]byte, int(room)%3000+1))
+		if len(in) < 5 {
+			if got.Len() > 0 || len(in) > 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Fatalf("of half a header: %d bytes, %v", got.Len(), err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := int(binary.BigEndian.Uint16(in[3:]))
+		if in[0] != recordHandshake || n == 0 || n > 1<<14 {
+			if !bytes.Equal(got.Bytes(), in) {
+				t.Fatal("what is no hello was changed")
+			}
+			return
+		}
+		var payload []byte
+		out := got.Bytes()
+		for want := min(n, len(in)-5); len(payload) < want; {
+			size := int(binary.BigEndian.Uint16(out[3:]))
+			if !bytes.Equal(out[:3], in[:3]) || size == 0 || size > helloPiece {
+				t.Fatalf("a record begins with % x", out[:5])
+			}
+			end := min(5+size, len(out))
+			payload = append(payload, out[5:end]...)
+			out = out[end:]
+		}
+		if len(in) < 5+n {
+			// The end came amid the message; a header without a payload may stand there.
+			if !bytes.Equal(payload, in[5:]) {
+				t.Fatal("another beginning of the message")
+			}
+			return
+		}
+		if !bytes.Equal(append(payload, out...), in[5:]) {
+			t.Fatal("another message, or something else after it")
+		}
+	})
+}
+
+// cutReader gives at most n bytes at a time.
+type cutReader struct {
+	b []byte
+	n int
+}
+
+func (r *cutReader) Read(p []byte) (int, error) {
+	if len(r.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), r.n)], r.b)
+	r.b = r.b[n:]
+	return n, nil
+}
