@@ -133,6 +133,31 @@ func TestSilentTLS(t *testing.T) {
 	}
 }
 
+// TestIdleHTTP ends connections on which nothing is asked, in both versions of HTTP.
+func TestIdleHTTP(t *testing.T) {
+	cert, key := certificate(t)
+	clients, _ := dev(t, "--config", file(t, "tls: {cert: '"+cert+"', key: '"+key+"'}\ntimeouts: {idle: 100ms}\n"))
+	for proto, first := range map[string]string{
+		"http/1.1": "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+		// RFC 9113 section 3.4: the preface, and a SETTINGS frame without settings.
+		"h2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+	} {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(clients, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{proto}}) //nolint:gosec // a certificate of this test
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(conn, first); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if len(answer) == 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %d bytes, then %v", proto, len(answer), err)
+		}
+		_ = conn.Close()
+	}
+}
+
 // certificate writes a self-signed pair of files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()

@@ -140,6 +140,23 @@ describe('tls', only, () => {
     });
   });
 
+  it('too large a header over HTTP/2 is refused, and costs nobody else anything', async () => {
+    script(world.room());
+    const other = await client();
+    const lines = Object.fromEntries([...Array(40).keys()].map((n) => [`x-line-${n}`, 'x'.repeat(1000)]));
+    for (const [name, headers] of Object.entries({ 'one line': { 'x-large': 'x'.repeat(40_000) }, 'many lines': lines })) {
+      const session = connectHTTP2(world.url, { ca: certificate.pem });
+      world.closeAfter(() => session.destroy());
+      // By an answer, or by the end of this client's connection.
+      const refused = new Promise((resolve) => session.once('error', () => resolve('closed')));
+      const stream = session.request({ ':path': '/socket.io/?EIO=4&transport=polling', ...headers });
+      const answered = new Promise((resolve) => stream.once('response', (head) => resolve(head[':status'])));
+      stream.on('error', () => {}); // its session says it
+      assert.ok([431, 'closed'].includes(await within(defaultLimit, Promise.race([refused, answered]), `${name}: no answer`)), name);
+    }
+    assert.deepEqual(await ask(other, 'up', 1), [1]);
+  });
+
   it('a WebSocket beside HTTP/2: each connection has what it asked for', async () => {
     const socket = await webSocket();
     assert.equal(socket.alpnProtocol, 'http/1.1');
