@@ -64,7 +64,7 @@ func TestHeaderWire(t *testing.T) {
 				t.Errorf("ParseHeader = %+v, %d, %v", h, n, err)
 			}
 			for cut := range len(tt.wire) {
-				if h, n, err := ParseHeader([]byte(tt.wire[:cut])); err != ErrShort || n != 0 || h != (Header{}) {
+				if h, n, err := ParseHeader([]byte(tt.wire[:cut])); !errors.Is(err, ErrShort) || n != 0 || h != (Header{}) {
 					t.Errorf("ParseHeader of %d bytes = %+v, %d, %v; want ErrShort", cut, h, n, err)
 				}
 			}
@@ -163,7 +163,7 @@ func FuzzParseHeader(f *testing.F) {
 		h, n, err := ParseHeader(b)
 		if err != nil {
 			var e *Error
-			if err != ErrShort && (!errors.As(err, &e) || e.Code != ProtocolError) {
+			if !errors.Is(err, ErrShort) && (!errors.As(err, &e) || e.Code != ProtocolError) {
 				t.Fatalf("error %v", err)
 			}
 			return

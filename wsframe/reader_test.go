@@ -394,7 +394,7 @@ func TestFeedEmitError(t *testing.T) {
 			emit := func(Opcode, []byte) error { calls++; return errStop }
 			o := ReaderOptions{Deflate: true}
 			for _, piece := range append(pieces(wire, size), masked(0x81, "more"), "") {
-				if err := r.Feed(&o, []byte(piece), emit); err != errStop && (err != nil || calls > 0) {
+				if err := r.Feed(&o, []byte(piece), emit); !errors.Is(err, errStop) && (err != nil || calls > 0) {
 					t.Fatalf("%s, in pieces of %d: error %v after %d calls", name, size, err, calls)
 				}
 			}
@@ -412,7 +412,7 @@ func TestFeedErrorStays(t *testing.T) {
 	emit := func(Opcode, []byte) error { t.Error("emit was called"); return nil }
 	first := r.Feed(&o, []byte("\xff\xff"), emit)
 	wantError(t, first, ProtocolError)
-	if again := r.Feed(&o, []byte(masked(0x81, "a")), emit); again != first {
+	if again := r.Feed(&o, []byte(masked(0x81, "a")), emit); !errors.Is(again, first) {
 		t.Errorf("first %v, then %v", first, again)
 	}
 }

@@ -54,7 +54,9 @@ func (s *server) centrifugo(o *options, folder string) error {
 }
 
 func awaitListener(addr string, limit time.Duration) error {
-	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(limit); ; <-again.C {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			return c.Close()

@@ -71,7 +71,7 @@ func TestOneSessionAtATimeManySessionsAtOnce(t *testing.T) {
 			now++
 			most = max(most, now)
 			mu.Unlock()
-			time.Sleep(10 * time.Millisecond) // the fake clock's
+			<-time.After(10 * time.Millisecond) // by the fake clock
 			mu.Lock()
 			defer mu.Unlock()
 			busy[id] = false
@@ -90,7 +90,7 @@ func TestOneSessionAtATimeManySessionsAtOnce(t *testing.T) {
 				w.emit(c, fmt.Sprint(e), "[]", uint64(e+1))
 			}
 		}
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second) // by the fake clock
 		synctest.Wait()
 		for _, c := range cs {
 			if got := strings.Join(order[c.ID], ""); got != "0123456789" {
@@ -173,7 +173,7 @@ func TestMassDisconnectDoesNotFloodTheBackend(t *testing.T) {
 				most = max(most, gone)
 			}
 			mu.Unlock()
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond) // by the fake clock
 			mu.Lock()
 			defer mu.Unlock()
 			if ev.GetType() == pb.EventType_EVENT_TYPE_DISCONNECT {
@@ -189,7 +189,7 @@ func TestMassDisconnectDoesNotFloodTheBackend(t *testing.T) {
 		for i := range 50 {
 			w.emit(w.add("n1", fmt.Sprint("here", i), ""), "e", "[]", 1)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute) // by the fake clock
 		mu.Lock()
 		defer mu.Unlock()
 		last := 0

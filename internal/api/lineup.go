@@ -74,7 +74,7 @@ func (t *tally) room(bytes, maxItems, maxBytes int) bool {
 	return n == 0 || (n < maxItems && t.bytes+bytes <= maxBytes)
 }
 
-func (l *lineup) push(ev *event, low bool) *entry {
+func (l *lineup) push(ev *event, low bool) {
 	e := &entry{ev: ev, low: low}
 	t := l.tallyOf(e)
 	e.arrival = t.arrivals.PushBack(e)
@@ -93,7 +93,6 @@ func (l *lineup) push(ev *event, low bool) *entry {
 	if !ln.busy {
 		l.place(ln, false)
 	}
-	return e
 }
 
 // place puts a line that is not busy where it belongs, or leaves it there.

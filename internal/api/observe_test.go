@@ -35,7 +35,7 @@ func TestEachStageIsObservedOnce(t *testing.T) {
 				},
 			},
 		}, func(context.Context, *pb.Event) (*pb.EventReply, *failure) {
-			time.Sleep(time.Second) // the fake clock's
+			<-time.After(time.Second) // by the fake clock
 			return &pb.EventReply{Pushes: []*pb.PushRequest{{Targets: room("doc"), Event: "x"}}}, nil
 		})
 		ann := w.add("n1", "ann", "", "doc")
@@ -44,7 +44,7 @@ func TestEachStageIsObservedOnce(t *testing.T) {
 		if st := s.Stats(); st.Backends["app"].Waiting != 1 || st.Backends["app"].Low != 0 || st.Backends["app"].MaxItems == 0 {
 			t.Errorf("during the call: %+v", st.Backends["app"])
 		}
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		w.disconnect(ann, "transport close")
 		synctest.Wait()
 

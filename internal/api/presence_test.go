@@ -19,7 +19,7 @@ func TestPresence(t *testing.T) {
 		w.startWith(presenceOn(), nil)
 		step := func(name, want string) {
 			t.Helper()
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			synctest.Wait()
 			if got := describe(w.sent()); got != want {
 				t.Errorf("%s:\n%swant:\n%s", name, got, want)
@@ -74,9 +74,9 @@ func TestPresenceOfABigRoom(t *testing.T) {
 		joins := 0
 		for i := range 40 { // ten seconds
 			w.connect(w.add("n1", fmt.Sprintf("new%02d", i), "", "doc"), false, "{}", "doc")
-			time.Sleep(250 * time.Millisecond)
+			<-time.After(250 * time.Millisecond)
 		}
-		time.Sleep(3 * time.Second)
+		<-time.After(3 * time.Second)
 		synctest.Wait()
 		last := ""
 		for _, d := range w.sent() {

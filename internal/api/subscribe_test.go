@@ -178,11 +178,11 @@ func TestGroupDeadlineBoundsAndLinger(t *testing.T) {
 		if got := names(holder); got != "e1/1 " {
 			t.Fatalf("given: %s", got)
 		}
-		time.Sleep(29 * time.Second)
+		<-time.After(29 * time.Second)
 		if got := names(other); got != "" {
 			t.Errorf("given again too early: %s", got)
 		}
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if got := names(other); got != "e1/2 " {
 			t.Errorf("after the deadline the other one has: %q", got)
 		}
@@ -190,7 +190,7 @@ func TestGroupDeadlineBoundsAndLinger(t *testing.T) {
 			t.Error("the first one may still acknowledge")
 		}
 		en := other.ack("ev-ann1-e1-0")
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if got := names(holder) + names(other); got != "" {
 			t.Errorf("given again while the reply is carried out: %s", got)
 		}
@@ -209,13 +209,13 @@ func TestGroupDeadlineBoundsAndLinger(t *testing.T) {
 		}
 		s.groups.leave(a)
 		s.groups.leave(b)
-		time.Sleep(50 * time.Second)
+		<-time.After(50 * time.Second)
 		c := join("g")
 		if got := names(c); got != "f0/2 " {
 			t.Errorf("who comes back in time gets: %s", got)
 		}
 		s.groups.leave(c)
-		time.Sleep(62 * time.Second)
+		<-time.After(62 * time.Second)
 		if st := s.Stats(); st.Groups != 0 || st.Consumers != 0 || st.GroupDropped != 6 {
 			t.Errorf("a group that was left: %+v", st)
 		}

@@ -144,7 +144,7 @@ func TestJWKSRotation(t *testing.T) {
 		if n := i.count(); n != 1 {
 			t.Errorf("%d fetches within the cooldown", n)
 		}
-		time.Sleep(11 * time.Second)
+		<-time.After(11 * time.Second)
 		if err := authenticate(jwt.SigningMethodRS256, r2, "r2"); err != nil {
 			t.Error(err)
 		}
@@ -158,7 +158,7 @@ func TestJWKSRotation(t *testing.T) {
 
 		// In the background, without a token.
 		i.serve(t, map[string]any{"r1": r1})
-		time.Sleep(time.Hour + time.Minute)
+		<-time.After(time.Hour + time.Minute)
 		synctest.Wait()
 		if n := i.count(); n != 3 {
 			t.Errorf("%d fetches, want 3", n)
@@ -191,7 +191,7 @@ func TestJWKSKeepsTheLastGoodSet(t *testing.T) {
 		} {
 			before := i.count()
 			spoil()
-			time.Sleep(2 * time.Hour)
+			<-time.After(2 * time.Hour)
 			if _, err := v.Authenticate(t.Context(), token); err != nil {
 				t.Error(err)
 			}
@@ -214,12 +214,12 @@ func TestJWKSThatComesUpLate(t *testing.T) {
 		if strings.Contains(err.Error(), "10.1.2.3") || strings.Contains(err.Error(), "issuer.example") {
 			t.Errorf("the refusal tells too much: %v", err)
 		}
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second)
 		if n := i.count(); n < 4 || n > 6 { // after 1, 2, 4, 8 s
 			t.Errorf("%d fetches", n)
 		}
 		i.serve(t, map[string]any{"r": r})
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if _, err := v.Authenticate(t.Context(), token); err != nil {
 			t.Error(err)
 		}
@@ -261,7 +261,7 @@ func TestJWKSWaitsNoLongerThanTheCaller(t *testing.T) {
 		if _, err := v.Authenticate(t.Context(), token); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		_, err = v.Authenticate(t.Context(), inQuery(sign(t, jwt.SigningMethodRS256, r, "new", held())))
 		wantRefused(t, err, CodeUnauthenticated, "the token is not valid")
 	})

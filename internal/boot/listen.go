@@ -26,7 +26,7 @@ func listen(config net.ListenConfig, addr, key string) (net.Listener, error) {
 	if err == nil {
 		return l, nil
 	}
-	advice := ""
+	var advice string
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

@@ -29,7 +29,7 @@ func HTTPService(name string, l net.Listener, s *http.Server, grace time.Duratio
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = s.Close()
 		}
-		<-served
+		<-served //nolint:errcheck // http.ErrServerClosed
 		if err != nil {
 			return fmt.Errorf("stop HTTP on %s: %w", l.Addr(), err)
 		}

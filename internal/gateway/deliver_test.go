@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -234,7 +235,7 @@ func TestFullInbox(t *testing.T) {
 			t.Errorf("a call into a full inbox got %+v", replies)
 		}
 		handshake := httptest.NewRecorder()
-		w.gw.ServeHTTP(handshake, httptest.NewRequest("GET", "/socket.io/?EIO=4&transport=polling", nil))
+		w.gw.ServeHTTP(handshake, httptest.NewRequest(http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
 		if handshake.Code != 503 {
 			t.Errorf("a handshake got %d %s", handshake.Code, handshake.Body)
 		}

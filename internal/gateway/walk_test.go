@@ -17,9 +17,10 @@ func TestRewrite(t *testing.T) {
 	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
 		w := newWorld(t, kind, func(c *Config) { c.Recovery = true })
 		const n = 2*walkSlice + 30
-		clients, ids := make([]*testnet.Client, n), make([]who, n)
+		clients, ids := make([]*testnet.Client, n), make([]who, 0, n+1)
 		for i := range n {
-			clients[i], ids[i] = w.join(fmt.Sprintf(`"guid":"doc-%d"`, i%3))
+			c, id := w.join(fmt.Sprintf(`"guid":"doc-%d"`, i%3))
+			clients[i], ids = c, append(ids, id)
 		}
 		w.until("all are saved", func() bool {
 			_, _, saved := w.reg.Left()
@@ -36,7 +37,8 @@ func TestRewrite(t *testing.T) {
 			known, keys, saved := w.reg.Left()
 			return known == n && keys == 4 && saved >= n
 		})
-		for i, id := range append(ids, late) {
+		ids = append(ids, late)
+		for i, id := range ids {
 			if _, known := w.reg.Client(id.SID); known == (i == 1) {
 				t.Errorf("client %d is known: %v", i, known)
 			}

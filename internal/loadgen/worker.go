@@ -146,7 +146,7 @@ func NewRemote(ctx context.Context, n int, command []string, t Target) (*Remote,
 }
 
 func startWorker(command []string) (*worker, error) {
-	cmd := exec.Command(command[0], command[1:]...)
+	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // its end is that of its standard input
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -462,7 +462,8 @@ func TestSocketBeforeTheMove(t *testing.T) {
 	if err := errors.Join(s.SetDeadline(time.Unix(1, 0)), s.SetWriteDeadline(time.Time{})); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Read(make([]byte, 1)); err == nil || !err.(net.Error).Timeout() {
+	var late net.Error
+	if _, err := s.Read(make([]byte, 1)); !errors.As(err, &late) || !late.Timeout() {
 		t.Errorf("Read past its deadline: %v", err)
 	}
 	if _, err := s.Write([]byte("x")); err != nil {

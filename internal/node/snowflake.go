@@ -130,7 +130,7 @@ func (s *Snowflake) tick() (int64, error) {
 			return 0, fmt.Errorf("%w: %v behind the last ID", ErrClockBackwards, behind)
 		}
 		pause := behind + time.Millisecond - time.Duration(now.Nanosecond()%1e6)
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // of the caller's time, at most 2*MaxBackwards
 		waited += pause
 	}
 }

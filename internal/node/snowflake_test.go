@@ -43,7 +43,7 @@ func TestSnowflakeParts(t *testing.T) {
 func TestSnowflakeWaitsForTheNextMillisecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := mustNew(t, 1, time.Now)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		begin := time.Now()
 		last := uint64(0)
 		for i := range 3 * (maxSequence + 1) {
@@ -74,7 +74,7 @@ func TestSnowflakeClockBackwards(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				time.Sleep(48 * time.Hour)
+				<-time.After(48 * time.Hour)
 				var back time.Duration
 				s := mustNew(t, 1, func() time.Time { return time.Now().Add(-back) })
 				first, err := s.Next()
@@ -94,7 +94,7 @@ func TestSnowflakeClockBackwards(t *testing.T) {
 					t.Errorf("it took %v to refuse", time.Since(begin))
 				}
 				back = 0 // and it works again as soon as the clock is right
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 				if third, err := s.Next(); err != nil || third <= first {
 					t.Errorf("afterwards: %d, %v", third, err)
 				}

@@ -14,7 +14,7 @@ const applyBatch = 64
 // keeps the pointers to clients, which must not be changed afterwards, and no other
 // part of a change. Its only error is the end of ctx, in between two changes.
 func (m *Memory) Apply(ctx context.Context, changes []message.Change) error {
-	m.saved.sweep(m.clock(), sweepBatch)
+	m.saved.sweep(m.clock())
 	for batch := range slices.Chunk(changes, applyBatch) {
 		if err := ctx.Err(); err != nil {
 			return err

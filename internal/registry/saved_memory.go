@@ -54,7 +54,7 @@ func (m *Memory) Save(_ context.Context, s *message.Saved, ttl time.Duration) er
 	copy(places, s.Places)
 	known := m.share(&s.Client, places)
 	now := m.clock()
-	m.saved.sweep(now, sweepBatch)
+	m.saved.sweep(now)
 	m.saved.put(s, known, places, now+ttl)
 	return nil
 }
@@ -85,7 +85,7 @@ func (m *Memory) share(as *message.Client, places []message.Place) *message.Clie
 // [message.ErrNotFound] when nothing was saved or its time is over.
 func (m *Memory) Load(_ context.Context, pid string) (*message.Saved, []message.Saved, error) {
 	now := m.clock()
-	m.saved.sweep(now, sweepBatch)
+	m.saved.sweep(now)
 	newest, older, ok := m.saved.get(pid, now)
 	if !ok {
 		return nil, nil, fmt.Errorf("saved session: %w", message.ErrNotFound)
@@ -102,7 +102,7 @@ func (m *Memory) Forget(_ context.Context, pid string) error {
 // Sweep forgets all saved sessions whose time is over. Whoever owns the registry
 // calls it now and then, so that an idle one gives its memory back.
 func (m *Memory) Sweep() {
-	for m.saved.sweep(m.clock(), sweepBatch) {
+	for m.saved.sweep(m.clock()) {
 	}
 }
 
@@ -165,12 +165,12 @@ func (q *sessions) forget(pid string) {
 	}
 }
 
-// sweep forgets at most n sessions whose time is over, and tells whether there may
+// sweep forgets some sessions whose time is over, and tells whether there may
 // be more.
-func (q *sessions) sweep(now time.Duration, n int) (more bool) {
+func (q *sessions) sweep(now time.Duration) (more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for ; n > 0; n-- {
+	for range sweepBatch {
 		if len(q.queue) == 0 || now < q.queue[0].expires {
 			return false
 		}

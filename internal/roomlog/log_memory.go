@@ -121,7 +121,7 @@ func (m *Memory) append(key message.Key, p *message.Push) message.Appended {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.tick()
-	m.sweep(sweepBatch)
+	m.sweep()
 	l, prev := m.live(key), uint64(0)
 	if l == nil {
 		l = m.newLog(key, now)
@@ -143,7 +143,7 @@ func (m *Memory) Heads(_ context.Context, keys []message.Key) ([]message.Positio
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.tick()
-	m.sweep(sweepBatch)
+	m.sweep()
 	for i, key := range keys {
 		heads[i].Epoch = m.epoch
 		if l := m.live(key); l != nil {
@@ -166,7 +166,7 @@ func (m *Memory) Range(
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tick()
-	m.sweep(sweepBatch)
+	m.sweep()
 	if after.Epoch != m.epoch {
 		return nil, false, nil
 	}
@@ -183,7 +183,7 @@ func (m *Memory) Sweep() {
 	for {
 		m.mu.Lock()
 		m.tick()
-		more := m.sweep(sweepBatch)
+		more := m.sweep()
 		m.mu.Unlock()
 		if !more {
 			return

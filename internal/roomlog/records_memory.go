@@ -172,10 +172,10 @@ func (m *Memory) evict() {
 	}
 }
 
-// sweep drops at most n of the oldest records that are past the window, and tells
+// sweep drops some of the oldest records that are past the window, and tells
 // whether there may be more.
-func (m *Memory) sweep(n int) (more bool) {
-	for ; n > 0; n-- {
+func (m *Memory) sweep() (more bool) {
+	for range sweepBatch {
 		if m.oldest == nil || !m.expired(m.oldest) {
 			return false
 		}

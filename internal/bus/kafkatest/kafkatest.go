@@ -87,7 +87,7 @@ func freeAddr(t testing.TB) (addr, port string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	addr = l.Addr().String()
 	_, port, err = net.SplitHostPort(addr)
 	if err != nil {
