@@ -29,6 +29,8 @@ func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	s := &g.Stats
 	read := func(v *atomic.Int64) func() float64 { return func() float64 { return float64(v.Load()) } }
 	gauge(m, "holdfast_sessions", "Engine.IO sessions on this node.", read(&s.Sessions))
+	gauge(m, "holdfast_blocked_sockets", "WebSockets that take nothing at the moment.", read(&s.Blocked))
+	gauge(m, "holdfast_blocked_bytes", "Bytes that are framed and that these have not taken.", read(&s.BlockedBytes))
 	counter(m, "holdfast_handshakes_total", "Sessions opened.", read(&s.Handshakes))
 	counter(m, "holdfast_refused_requests_total", "Requests of clients answered with an error.", read(&s.Refused))
 	counter(m, "holdfast_upgrades_total", "Sessions that moved from polling to WebSocket.", read(&s.Upgrades))

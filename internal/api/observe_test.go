@@ -1,7 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -70,4 +74,43 @@ func TestEachStageIsObservedOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLogLinesNameTheTrace has a backend fail: the line in the log says which trace
+// has more.
+func TestLogLinesNameTheTrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var mu sync.Mutex
+		var log bytes.Buffer
+		w.startWith(Config{
+			Rules:  toApp(AckBackend),
+			Logger: slog.New(slog.NewJSONHandler(&locked{mu: &mu, w: &log}, nil)),
+		}, func(context.Context, *pb.Event) (*pb.EventReply, *failure) {
+			return nil, &failure{code: codeUnavailable, message: "backend app cannot be reached"}
+		})
+		w.emit(w.add("n1", "ann", "", "doc"), "say", "[]", 1)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		var line struct {
+			Msg     string `json:"msg"`
+			TraceID string `json:"trace_id"`
+		}
+		if err := json.Unmarshal(log.Bytes(), &line); err != nil || line.TraceID != "trace-1" {
+			t.Errorf("%+v, %v in %s", line, err, &log)
+		}
+	})
+}
+
+// locked is a writer that a test looks at.
+type locked struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }

@@ -169,6 +169,7 @@ type Gateway struct {
 // at any time.
 type Stats struct {
 	Sessions, Clients       atomic.Int64 // now
+	Blocked, BlockedBytes   atomic.Int64 // sockets that take nothing now, and what was framed for them
 	Handshakes, Refused     atomic.Int64
 	Upgrades                atomic.Int64
 	EventsIn, EventsOut     atomic.Int64

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -131,4 +132,28 @@ func TestQueuesShowWhatWaits(t *testing.T) {
 	w.until("the registrar has something to do", func() bool { return w.gw.Queues().Registrar.Items > 0 })
 	w.reg.Gate.Open()
 	w.until("it is done", func() bool { return w.gw.Queues().Registrar.Items == 0 })
+}
+
+// TestBlockedSocketsAreCounted has a client take nothing until its socket is full, and
+// then everything.
+func TestBlockedSocketsAreCounted(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, func(c *Config) { c.Session.OutputBytes, c.Session.OutputItems = 256<<20, 1000 })
+		c, _ := w.join(`"guid":"doc"`)
+		big := message.Payload{JSON: []byte(`["` + strings.Repeat("x", 512<<10) + `"]`)}
+		sent := 0
+		w.until("the socket is full", func() bool {
+			if w.gw.Stats.Blocked.Load() == 0 && sent < 200 {
+				p := w.newPush("e", sent, room)
+				p.Payload = big
+				w.deliver(p, w.log.Append(p))
+				sent++
+			}
+			return w.gw.Stats.Blocked.Load() == 1 && w.gw.Stats.BlockedBytes.Load() > 0
+		})
+		for range sent {
+			event(t, c, `["e","x`)
+		}
+		w.until("it has taken all", func() bool { return w.gw.Stats.Blocked.Load() == 0 && w.gw.Stats.BlockedBytes.Load() == 0 })
+	})
 }

@@ -208,7 +208,7 @@ func (s *socket) OnWritable() {
 		return
 	}
 	rest := s.rest
-	s.rest = nil
+	s.keep(nil)
 	if !s.write(rest) {
 		return
 	}
@@ -226,10 +226,23 @@ func (s *socket) write(b []byte) bool {
 		return false // OnClosed follows
 	}
 	if n < len(b) {
-		s.rest = append(make([]byte, 0, len(b)-n), b[n:]...)
+		s.keep(append(make([]byte, 0, len(b)-n), b[n:]...))
 		return false
 	}
 	return true
+}
+
+// keep notes what the kernel has not taken, nil when it has taken all.
+func (s *socket) keep(rest []byte) {
+	stats := &s.sh.g.Stats
+	stats.BlockedBytes.Add(int64(len(rest) - len(s.rest)))
+	switch was, is := s.blocked(), len(rest) > 0; {
+	case is && !was:
+		stats.Blocked.Add(1)
+	case was && !is:
+		stats.Blocked.Add(-1)
+	}
+	s.rest = rest
 }
 
 // control answers a ping; one that cannot be written at once is left out, since
@@ -250,7 +263,7 @@ func (s *socket) close(code wsframe.CloseCode, reason string) {
 		s.sh.bufs = append(s.sh.bufs[:0], wsframe.AppendFrame(nil, wsframe.Close, false, wsframe.AppendClose(nil, code, reason)))
 		_, _ = s.nc.Writev(s.sh.bufs)
 	}
-	s.rest = nil
+	s.keep(nil)
 	s.nc.Close()
 }
 

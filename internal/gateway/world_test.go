@@ -151,6 +151,11 @@ func (w *world) empty() {
 	}
 	check("sessions counted", int(w.gw.Stats.Sessions.Load()))
 	check("clients counted", int(w.gw.Stats.Clients.Load()))
+	for _, k := range w.gw.Stats.Kinds() {
+		check("clients of "+k.Protocol+" on "+k.Transport, int(k.Clients))
+	}
+	check("blocked sockets", int(w.gw.Stats.Blocked.Load()))
+	check("bytes for them", int(w.gw.Stats.BlockedBytes.Load()))
 	check("registrar's keys", len(w.gw.registrar.nodes))
 	check("registrar's ops", len(w.gw.registrar.ops))
 	check("claims", len(w.gw.claims.by))
