@@ -66,7 +66,10 @@ func Open(ctx context.Context, opts Options) (rueidis.Client, error) {
 		Dialer:           net.Dialer{Timeout: opts.DialTimeout, KeepAlive: time.Second},
 		ConnWriteTimeout: 10 * time.Second, // a server that stalls for some seconds is not given up
 		// Two connections: a page of a log does not hold up all that is behind it.
-		PipelineMultiplex:  1,
+		PipelineMultiplex: 1,
+		// A call that finds the connection idle would else read its reply by itself, and one
+		// that gives up waiting for a server that stalls close it under the calls behind it.
+		AlwaysPipelining:   true,
 		ReadBufferEachConn: connBuffer, WriteBufferEachConn: connBuffer,
 		DisableCache: true, // nothing is read so often that the server should track it
 	}
