@@ -236,22 +236,83 @@ func (r *registrar) work(ctx context.Context) (undone []op) {
 		}) {
 			return batch
 		}
+		left := heads
+		for i := range batch {
+			n := len(batch[i].heads)
+			batch[i].learn(left[:n])
+			left = left[n:]
+		}
+		if !r.keepSaves(ctx, batch) {
+			return batch
+		}
 		for i := range batch {
 			o := &batch[i]
 			n := len(o.heads)
-			o.learn(heads[:n])
-			if o.save != nil && !r.persist(ctx, "save a session", func() error { return r.registry.Save(ctx, o.save, o.ttl) }) {
-				return batch[i:]
-			}
-			if o.forget != "" && !r.persist(ctx, "forget a session", func() error { return r.registry.Forget(ctx, o.forget) }) {
-				return batch[i:]
-			}
 			if o.done != nil {
 				o.done(heads[:n:n])
 			}
 			heads = heads[n:]
 		}
 	}
+}
+
+// savesAtOnce is how many saves are on their way together: the store takes many at the
+// price of one wait.
+const savesAtOnce = 64
+
+// keepSaves carries out the saves of a batch and what is to be forgotten, those of one
+// session in their order; false when ctx ended first.
+func (r *registrar) keepSaves(ctx context.Context, batch []op) bool {
+	var round []*op
+	seen := make(map[string]bool)
+	for i := range batch {
+		o := &batch[i]
+		pid := o.forget
+		if o.save != nil {
+			pid = o.save.PID
+		}
+		if pid == "" {
+			continue
+		}
+		if seen[pid] || len(round) == savesAtOnce {
+			if !r.keepRound(ctx, round) {
+				return false
+			}
+			round = round[:0]
+			clear(seen)
+		}
+		seen[pid] = true
+		round = append(round, o)
+	}
+	return len(round) == 0 || r.keepRound(ctx, round)
+}
+
+// keepRound carries out the saves of different sessions, until all are done.
+func (r *registrar) keepRound(ctx context.Context, round []*op) bool {
+	left := round
+	return r.persist(ctx, "save sessions", func() error {
+		errs := make([]error, len(left))
+		var all sync.WaitGroup
+		for i, o := range left {
+			all.Go(func() {
+				if o.save != nil {
+					errs[i] = r.registry.Save(ctx, o.save, o.ttl)
+				}
+				if o.forget != "" && errs[i] == nil {
+					errs[i] = r.registry.Forget(ctx, o.forget)
+				}
+			})
+		}
+		all.Wait()
+		var failed []*op
+		for i, err := range errs {
+			if err != nil {
+				failed = append(failed, left[i])
+			}
+		}
+		left = failed
+		return errors.Join(errs...)
+	})
 }
 
 // errNotHeld says that the node's name may be another process's by now.

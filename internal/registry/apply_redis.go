@@ -402,7 +402,7 @@ func (r *Redis) settle(ctx context.Context, told []relations, after []redis.Call
 		}
 		after = append(s.calls, after...)
 	}
-	if err := r.send(ctx, after); err != nil {
+	if err := r.send(ctx, merged(after)); err != nil {
 		return err
 	}
 	return r.tellAgain(ctx, changed)
@@ -439,6 +439,26 @@ func (r *Redis) tellAgain(ctx context.Context, changed []*relations) error {
 		}
 	}
 	return nil
+}
+
+// merged makes one command of those that take members off the same set.
+func merged(calls []redis.Call) []redis.Call {
+	at := make(map[string]int)
+	kept := calls[:0]
+	for _, c := range calls {
+		if c.Script != nil {
+			kept = append(kept, c)
+			continue
+		}
+		of := c.Args[0] + " " + c.Keys[0]
+		if i, ok := at[of]; ok {
+			kept[i].Args = append(kept[i].Args, c.Args[1:]...)
+			continue
+		}
+		at[of] = len(kept)
+		kept = append(kept, c)
+	}
+	return kept
 }
 
 func (r *Redis) readStates(ctx context.Context, of []*relations, calls []redis.Call) (now []relations, err error) {
@@ -478,5 +498,5 @@ func (r *Redis) unsettled(ctx context.Context, now []relations, settles []redis.
 			after = append(after, redis.Command("ZREM", r.nodeClientsKey(node), now[i].id))
 		}
 	}
-	return changed, r.send(ctx, after)
+	return changed, r.send(ctx, merged(after))
 }
