@@ -59,9 +59,11 @@ func commandsOfAClient(t *testing.T, recovery bool) {
 	}
 	sessions := make([]*testnet.Client, n)
 	each(n, func(i int) {
-		if sessions[i], err = testnet.Dial(srv.URL+"/socket.io/", nil, nil); err != nil {
+		c, err := testnet.Dial(srv.URL+"/socket.io/", nil, nil)
+		if err != nil {
 			t.Error(err)
 		}
+		sessions[i] = c
 	})
 	if t.Failed() {
 		t.FailNow()
