@@ -450,6 +450,15 @@ func (sh *shard) goOn(c *conn) {
 	p.hand, p.later, p.probing = nil, nil, nil
 	sh.away.arriving--
 	c.tidyPassage()
+	var a *arrival
+	if s != nil {
+		a = s.arrival
+		s.arrival, s.probe = nil, false
+		if a.step != lost {
+			c.sock = s // before what has waited, which may close it
+			sh.g.Stats.Upgrades.Add(1)
+		}
+	}
 	for _, run := range later {
 		run()
 	}
@@ -457,15 +466,11 @@ func (sh *shard) goOn(c *conn) {
 		sh.settle(c)
 		return
 	}
-	a := s.arrival
-	s.arrival, s.probe = nil, false
 	if a.step == lost {
 		c.session.Lost(session.TransportClose, &sh.acts)
 		sh.settle(c)
 		return
 	}
-	c.sock = s
-	sh.g.Stats.Upgrades.Add(1)
 	sh.settle(c)
 	for _, f := range a.held {
 		if s.closed {
@@ -484,12 +489,13 @@ func (sh *shard) goOn(c *conn) {
 	}
 }
 
-// controlLater keeps a call until all whom it may concern have arrived.
-func (sh *shard) controlLater(d *message.Down, call *nodeCall) bool {
+// afterArrival keeps what is to be done for all behind a key until those have arrived
+// who are about to. It is false when nobody is.
+func (sh *shard) afterArrival(key message.Key, do func()) bool {
 	if sh.away.arriving == 0 {
 		return false
 	}
-	room := sh.room(controlKey(d))
+	room := sh.room(key)
 	if room == nil {
 		return false
 	}
@@ -499,7 +505,7 @@ func (sh *shard) controlLater(d *message.Down, call *nodeCall) bool {
 			continue
 		}
 		p := cl.conn.passage
-		p.later = append(p.later, func() { sh.control(d, call) })
+		p.later = append(p.later, do)
 		return true
 	}
 	return false

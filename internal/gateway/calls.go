@@ -165,13 +165,13 @@ func (sh *shard) members(key message.Key) []*client {
 
 // control carries out a join, a leave or a disconnect for this shard's clients.
 func (sh *shard) control(d *message.Down, call *nodeCall) {
-	if sh.controlLater(d, call) {
+	if sh.afterArrival(controlKey(d), func() { sh.control(d, call) }) {
 		return
 	}
 	sh.controlAway(d, call)
 	switch {
 	case d.Join != nil:
-		clients := sh.members(d.Join.To)
+		clients := sh.firstFor(sh.members(d.Join.To), d.Call)
 		call.count(len(clients), false)
 		// Atomic, for when the shard has stopped the registrar counts in its place.
 		var open atomic.Int32
@@ -186,7 +186,7 @@ func (sh *shard) control(d *message.Down, call *nodeCall) {
 		}
 		one()
 	case d.Leave != nil:
-		clients := sh.members(d.Leave.To)
+		clients := sh.firstFor(sh.members(d.Leave.To), d.Call)
 		call.count(len(clients), false)
 		for _, cl := range clients {
 			sh.leave(cl, d.Leave.Rooms)
@@ -194,7 +194,7 @@ func (sh *shard) control(d *message.Down, call *nodeCall) {
 		// Answered after the registry has it, as the caller may look there next.
 		sh.g.registrar.submit(op{done: func([]message.Position) { call.done() }}, nil, nil)
 	case d.Disconnect != nil:
-		clients := sh.members(d.Disconnect.To)
+		clients := sh.firstFor(sh.members(d.Disconnect.To), d.Call)
 		call.count(len(clients), false)
 		for _, cl := range clients {
 			sh.disconnect(cl, d.Disconnect)
@@ -229,7 +229,7 @@ type ackCall struct {
 	node    *nodeCall
 	id      uint64
 	asking  bool // the push is still on its way to the clients
-	clients int  // that were asked
+	clients int  // that were asked, those that have moved among them
 	waiting map[*client]struct{}
 	expires time.Time
 }
@@ -239,23 +239,29 @@ type ackCall struct {
 func (sh *shard) deliverAsking(d *message.Down, node *nodeCall, at int64) {
 	var places []place
 	for i := range d.Push.Stamps {
+		if sh.afterArrival(d.Push.Stamps[i].Key, func() { sh.deliverAsking(d, node, at) }) {
+			return
+		}
 		if room := sh.room(d.Push.Stamps[i].Key); room != nil {
 			places = append(places, place{room: room})
 		}
 	}
+	away := sh.askAway(d, node)
 	if len(places) == 0 {
-		node.count(0, true)
+		node.count(away, true)
 		node.done()
 		return
 	}
 	if len(sh.calls) >= sh.g.cfg.MaxPendingAcks {
 		node.fail("too many pushes wait for acknowledgements")
-		node.count(0, true)
+		node.count(away, true)
 		node.done()
 		return
 	}
 	sh.nextAck++
-	call := &ackCall{node: node, id: sh.nextAck, waiting: make(map[*client]struct{}), expires: d.Expires, asking: true}
+	call := &ackCall{
+		node: node, id: sh.nextAck, waiting: make(map[*client]struct{}), clients: away, expires: d.Expires, asking: true,
+	}
 	sh.calls[call.id] = call
 	p := d.Push.Push
 	sh.jobs.add(send{push: p, at: at, places: places, filter: newFilter(p), ask: call})
@@ -263,6 +269,9 @@ func (sh *shard) deliverAsking(d *message.Down, node *nodeCall, at int64) {
 
 // sendAsking sends the push to one client.
 func (sh *shard) sendAsking(cl *client, s *send) {
+	if !sh.first(cl, s.push.ID) {
+		return
+	}
 	out := s.encoded(sh, cl, s.ask.id, true)
 	if out == nil {
 		return

@@ -79,6 +79,7 @@ func turnOf(log *hub.Log, stamp *message.Stamp) turn {
 func (sh *shard) deliver(d *message.Delivery, at int64) {
 	var places []place
 	whole := true
+	sh.deliverAway(d)
 	for i := range d.Stamps {
 		stamp := &d.Stamps[i]
 		room := sh.room(stamp.Key)
@@ -124,14 +125,14 @@ func (sh *shard) ownRoom(cl *client) *hub.Room[*client] {
 }
 
 // inOrder tells whether a record is the room's next one, and takes note of it.
-// Records outside the log, with sequence 0, are always in order.
+// Records outside the log, with sequence 0, are always in order, once the room is live.
 func (sh *shard) inOrder(room *hub.Room[*client], stamp *message.Stamp, d *message.Delivery) bool {
 	switch {
-	case stamp.Seq == 0:
-		return room.Log.Live
 	case !room.Log.Live:
 		sh.hold(room, stamp, d)
 		return false
+	case stamp.Seq == 0:
+		return true
 	}
 	sh.active[room] = sh.now
 	switch turnOf(&room.Log, stamp) {
@@ -166,6 +167,10 @@ func (sh *shard) drainEarly(room *hub.Room[*client]) {
 	})
 	kept := held[:0]
 	for _, d := range held {
+		if d.Stamps[0].Seq == 0 { // it has only waited until the room is live
+			sh.fanOut(d.Push, []place{{room: room}})
+			continue
+		}
 		switch turnOf(&room.Log, &d.Stamps[0]) {
 		case next:
 			sh.fanOut(d.Push, []place{{room: room, seq: d.Stamps[0].Seq}})

@@ -15,9 +15,11 @@ type departures struct {
 	bySession map[string]*departure // by the public part of the session ID
 	byClient  map[string]*departure // by the client's
 	frozen    map[*departure]struct{}
-	visited   map[*conn]struct{} // sessions that another node tries to take over
-	arriving  int                // sessions of which not all clients are through
-	checkAt   int64              // when it is looked whether the other nodes live
+	fresh     map[*departure]struct{} // confirmed a moment ago, see [staleTime]
+	visited   map[*conn]struct{}      // sessions that another node tries to take over
+	firsts    firsts
+	arriving  int   // sessions of which not all clients are through
+	checkAt   int64 // when it is looked whether the other nodes live
 }
 
 // departure is a session that another node has taken over: a tombstone. Until that
@@ -28,6 +30,8 @@ type departure struct {
 	asked         []*client // whose acknowledgements are waited for here
 
 	frozen *frozen // nil: confirmed
+	since  int64   // when it was
+	hand   []handedClient
 }
 
 type frozen struct {
@@ -41,6 +45,7 @@ type frozen struct {
 // late is a record for clients of a session that is on its way.
 type late struct {
 	down *message.Down
+	ack  func(a *message.AckReply)        // called for each, before done; only where the record wants them
 	done func(clients uint32, why string) // called once
 }
 
@@ -249,6 +254,7 @@ func (sh *shard) forgetDeparture(d *departure) {
 		}
 	}
 	delete(x.frozen, d)
+	delete(x.fresh, d)
 }
 
 // confirm is what the other node says when it has written that it has the session.
@@ -261,8 +267,12 @@ func (sh *shard) confirm(q *sessionCall) int {
 	if f == nil {
 		return http.StatusOK // said again
 	}
-	d.frozen = nil
+	d.frozen, d.since, d.hand = nil, sh.now, f.hand.Clients
 	delete(sh.away.frozen, d)
+	if sh.away.fresh == nil {
+		sh.away.fresh = make(map[*departure]struct{})
+	}
+	sh.away.fresh[d] = struct{}{}
 	sh.g.Stats.MovedOut.Add(1)
 	sh.g.registrar.submit(op{}, nil, f.exits)
 	for _, l := range f.late {
@@ -303,7 +313,7 @@ func (sh *shard) endDepartures() {
 			l.done(0, "the node stops")
 		}
 	}
-	sh.away.bySession, sh.away.byClient, sh.away.frozen = nil, nil, nil
+	sh.away.bySession, sh.away.byClient, sh.away.frozen, sh.away.fresh = nil, nil, nil, nil
 }
 
 // sweepDepartures looks after what other nodes have not come back to.
@@ -311,6 +321,12 @@ func (sh *shard) sweepDepartures() {
 	for c := range sh.away.visited {
 		if v := c.visit(); v == nil || sh.now >= v.deadline {
 			sh.endVisit(c)
+		}
+	}
+	for d := range sh.away.fresh {
+		if sh.now-d.since >= staleTime {
+			d.hand = nil
+			delete(sh.away.fresh, d)
 		}
 	}
 	for d := range sh.away.frozen {
@@ -393,11 +409,14 @@ func (sh *shard) passOn(d *departure, l *late) {
 	switch f := d.frozen; {
 	case f == nil:
 		sh.g.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(sh.g.ctx, callTime)
+			ctx, cancel := context.WithTimeout(sh.g.ctx, l.limit())
 			defer cancel()
 			var answer callAnswer
 			if _, err := sh.g.ask(ctx, d.node, pathCall, l.down, &answer); err != nil {
 				answer.Err = "the client's node cannot be reached"
+			}
+			for i := range answer.Acks {
+				l.ack(&answer.Acks[i])
 			}
 			l.done(answer.Clients, answer.Err)
 		})
@@ -405,48 +424,6 @@ func (sh *shard) passOn(d *departure, l *late) {
 		l.done(0, message.ErrFull.Error())
 	default:
 		f.late = append(f.late, l)
-	}
-}
-
-// controlAway carries a call out for clients that have left the shard: one that is
-// addressed alone, and any whose new node is not known yet to those who call.
-func (sh *shard) controlAway(d *message.Down, call *nodeCall) {
-	pass := func(away *departure, namespace, id string) {
-		call.running.Add(1)
-		one := *d
-		one.Call, one.ReplyTo = "", ""
-		to := message.ClientKey(namespace, id)
-		switch {
-		case d.Join != nil:
-			one.Join = &message.Membership{To: to, Rooms: d.Join.Rooms}
-		case d.Leave != nil:
-			one.Leave = &message.Membership{To: to, Rooms: d.Leave.Rooms}
-		default:
-			x := *d.Disconnect
-			x.To = to
-			one.Disconnect = &x
-		}
-		sh.passOn(away, &late{down: &one, done: func(n uint32, why string) {
-			call.clients.Add(n)
-			if why != "" {
-				call.fail(why)
-			}
-			call.done()
-		}})
-	}
-	key := controlKey(d)
-	if key.Kind() == message.KindClient {
-		if away := sh.away.byClient[key.Name()]; away != nil {
-			pass(away, key.Namespace(), key.Name())
-		}
-		return
-	}
-	for away := range sh.away.frozen {
-		for i := range away.frozen.hand.Clients {
-			if h := &away.frozen.hand.Clients[i]; h.behind(key) {
-				pass(away, h.Info.Namespace, h.Info.ID)
-			}
-		}
 	}
 }
 
@@ -459,19 +436,4 @@ func controlKey(d *message.Down) message.Key {
 		return d.Leave.To
 	}
 	return d.Disconnect.To
-}
-
-func (h *handedClient) behind(key message.Key) bool {
-	if h.Info.Namespace != key.Namespace() {
-		return false
-	}
-	switch key.Kind() {
-	case message.KindRoom:
-		return contains(h.Rooms, key.Name())
-	case message.KindUser:
-		return h.Info.UID == key.Name()
-	case message.KindAll:
-		return true
-	}
-	return false
 }

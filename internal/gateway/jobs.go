@@ -173,7 +173,9 @@ func (j *job) slice(sh *shard) bool {
 // the message's rooms, and not at all where it has been there already.
 func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool) {
 	if !cl.accepted {
-		cl.keep(s.push, &s.places[at])
+		if cl.keep(s.push, &s.places[at]); s.places[at].seq == 0 {
+			sh.keepUnlogged(cl, s.push)
+		}
 		return
 	}
 	if several {
@@ -202,6 +204,9 @@ func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool
 	}
 	if s.ask != nil {
 		sh.sendAsking(cl, s)
+		return
+	}
+	if s.places[at].seq == 0 && !sh.first(cl, s.push.ID) {
 		return
 	}
 	out := s.encoded(sh, cl, 0, false)

@@ -427,7 +427,7 @@ func TestMovedCalls(t *testing.T) {
 	if nodes := x.a.reg.Nodes(message.RoomKey("/", "more")); len(nodes) != 0 {
 		t.Errorf("the room is on %v", nodes)
 	}
-	counts("a room that is elsewhere", &message.Down{Leave: &message.Membership{To: room, Rooms: []string{"doc"}}}, 0)
+	counts("a room that was here a moment ago", &message.Down{Leave: &message.Membership{To: room, Rooms: []string{"other"}}}, 1)
 	counts("disconnect", &message.Down{Disconnect: &message.Disconnect{To: to}}, 1)
 	if got, err := c.Packet(); err != nil || got.Type != socketio.Disconnect {
 		t.Errorf("got %+v, %v", got, err)
@@ -440,6 +440,101 @@ func TestMovedCalls(t *testing.T) {
 		t.Errorf("its node cannot be reached: %+v", last)
 	}
 	x.a.until("the dead node's tombstones are gone", func() bool { return x.a.tombstones() == 0 })
+}
+
+// TestMovePushes has what no log keeps come to the old node, the new one and both,
+// while a session moves and just after: the client has each once.
+func TestMovePushes(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		moved bool // it comes after the move
+		to    string
+	}{
+		{"on the way, old", false, "A"},
+		{"on the way, new", false, "B"},
+		{"on the way, both", false, "AB"},
+		{"just after, old", true, "A"},
+		{"just after, both", true, "AB"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x := newCluster(t, netpoll.Auto, nil)
+			p := x.a.joinByPolling(`"guid":"doc"`)
+			id := x.a.up(message.EventConnect).Client.ID
+			frozen := func() (n int) {
+				x.a.onShards(func(sh *shard) { n += len(sh.away.frozen) })
+				return n
+			}
+			if !tt.moved {
+				x.a.reg.Gate.Shut() // the new node cannot write that it has the session
+			}
+			c, _ := x.upgradeAt(x.b, p)
+			if tt.moved {
+				x.b.until("it has moved", func() bool { return x.b.gw.Stats.MovedIn.Load() == 1 })
+			} else {
+				x.a.until("it is on its way", func() bool {
+					arriving := 0
+					x.b.onShards(func(sh *shard) { arriving += sh.away.arriving })
+					return frozen() == 1 && arriving == 1
+				})
+			}
+			send := func(d *message.Down) (calls []*testnet.Call) {
+				for _, node := range tt.to {
+					one := *d // the bus gives each a name of its own
+					call, err := x.a.bus.Call(string(node), &one)
+					if err != nil {
+						t.Fatal(err)
+					}
+					calls = append(calls, call)
+				}
+				return calls
+			}
+			volatile := x.a.newPush("e", 1, room)
+			ask := x.a.newPush("ask", 2, room)
+			stamps := []message.Stamp{{Key: room}}
+			for _, node := range tt.to {
+				if err := x.a.bus.Send(string(node), &message.Down{Push: &message.Delivery{Push: volatile, Stamps: stamps}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			calls := send(&message.Down{Push: &message.Delivery{Push: ask, Stamps: stamps, WantAcks: true}, Expires: time.Now().Add(patience)})
+			joins := send(&message.Down{Join: &message.Membership{To: room, Rooms: []string{"more"}}})
+			x.a.reg.Gate.Open()
+			for range 2 {
+				got, err := c.Packet()
+				switch {
+				case err != nil:
+					t.Fatal(err)
+				case strings.HasPrefix(string(got.Data), `["ask",2`):
+					if err := c.Text(fmt.Sprintf(`43%d["yes"]`, got.ID)); err != nil {
+						t.Fatal(err)
+					}
+				case !strings.HasPrefix(string(got.Data), `["e",1`):
+					t.Fatalf("got %s", got.Data)
+				}
+			}
+			var asked, answered, joined uint32
+			for i := range calls {
+				for _, r := range x.a.answered(calls[i]) {
+					if r.Ack != nil {
+						answered++
+					}
+					if r.Done {
+						asked += r.Clients
+					}
+				}
+				replies := x.a.answered(joins[i])
+				joined += replies[len(replies)-1].Clients
+			}
+			if asked != 1 || answered != 1 {
+				t.Errorf("%d clients were asked, %d have answered", asked, answered)
+			}
+			if len(calls) == 1 && joined != 1 {
+				t.Errorf("%d clients have joined", joined)
+			}
+			x.a.push("last", 3, message.ClientKey("/", id))
+			event(t, c, `["last",3]`) // and nothing in between
+		})
+	}
 }
 
 // TestMoveWaits upgrades while something is under way that only the owner can finish:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"holdfast/internal/message"
@@ -52,6 +53,7 @@ type ackCallAway struct {
 type callAnswer struct {
 	Clients uint32
 	Err     string
+	Acks    []message.AckReply `json:",omitempty"`
 }
 
 // ask has a node carry a call out. err is not nil unless the answer is 200; status is 0
@@ -231,7 +233,21 @@ func (g *Gateway) serveCall(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answered := make(chan callAnswer, 1)
-	g.callFor(&late{down: &d, done: func(n uint32, why string) { answered <- callAnswer{n, why} }})
+	var mu sync.Mutex // shards answer side by side
+	var acks []message.AckReply
+	g.callFor(&late{
+		down: &d,
+		ack: func(a *message.AckReply) {
+			mu.Lock()
+			defer mu.Unlock()
+			acks = append(acks, *a)
+		},
+		done: func(n uint32, why string) {
+			mu.Lock()
+			defer mu.Unlock()
+			answered <- callAnswer{n, why, acks}
+		},
+	})
 	select {
 	case a := <-answered:
 		g.answer(w, &a)
@@ -256,6 +272,35 @@ func (g *Gateway) callFor(l *late) {
 			}
 		}
 		call.each(0, func(sh *shard) { sh.control(d, call) })
+	case d.Push != nil && d.Push.WantAcks:
+		call := g.newCall(d)
+		call.sink = func(r message.Reply) {
+			switch {
+			case r.Ack != nil:
+				l.ack(r.Ack)
+			case r.Done:
+				l.done(r.Clients, r.Err)
+			}
+		}
+		call.each(d.Push.Size(), func(sh *shard) {
+			if !sh.stillFor(d.Push) {
+				call.count(0, false)
+				call.done()
+				return
+			}
+			sh.deliverAsking(d, call, 0)
+		})
+	case d.Push != nil:
+		for _, sh := range g.shards {
+			if err := sh.inbox.call(d.Push.Size(), func() {
+				if sh.stillFor(d.Push) {
+					sh.deliver(d.Push, 0)
+				}
+			}); err != nil {
+				g.Stats.Overflows.Add(1)
+			}
+		}
+		l.done(0, "")
 	default:
 		l.done(0, "no such call")
 	}

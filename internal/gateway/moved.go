@@ -1,0 +1,236 @@
+package gateway
+
+import (
+	"time"
+
+	"holdfast/internal/hub"
+	"holdfast/internal/message"
+)
+
+// What comes for the clients of a session while it moves, and just after. A push that
+// is in a log is found there by the new node. All else is for whoever gets it:
+//
+//	             before the freeze │ frozen        │ confirmed, a moment │ later
+//	at the old   its client        │ kept, then    │ passed on           │ to its own key only:
+//	             has it            │ passed on     │                     │ passed on
+//	at the new                     │ kept until it has arrived           │ its client has it
+//
+// Who pushes may know the old node, the new one, or both. So a record may come to the
+// new one twice, and each client takes it the first time.
+
+// staleTime is for how long after a move somebody may take the room's nodes for what
+// they were before, in milliseconds: lists are kept for 10, inboxes are read at once.
+const staleTime = 500
+
+// maxFirst is how many are remembered of those that came to moved clients.
+const maxFirst = 4096
+
+// firsts is a memory of what has come to clients that have moved here.
+type firsts struct {
+	seen  map[string]struct{}
+	order []string
+	at    int // of the oldest, once it is full
+}
+
+// first tells whether something comes to a client for the first time, as far as it
+// could come twice.
+func (sh *shard) first(cl *client, id string) bool {
+	if p := cl.conn.passage; id == "" || p == nil || p.from == "" {
+		return true
+	}
+	f, key := &sh.away.firsts, cl.info.ID+" "+id
+	if _, had := f.seen[key]; had {
+		return false
+	}
+	if f.seen == nil {
+		f.seen = make(map[string]struct{})
+	}
+	f.seen[key] = struct{}{}
+	if len(f.order) < maxFirst {
+		f.order = append(f.order, key)
+		return true
+	}
+	delete(f.seen, f.order[f.at])
+	f.order[f.at] = key
+	f.at = (f.at + 1) % maxFirst
+	return true
+}
+
+// firstFor returns those to whom a call comes for the first time, in the same slice.
+func (sh *shard) firstFor(clients []*client, call string) []*client {
+	out := clients[:0]
+	for _, cl := range clients {
+		if sh.first(cl, call) {
+			out = append(out, cl)
+		}
+	}
+	return out
+}
+
+// keepUnlogged keeps a push that is in no log, and so is not among what an arriving
+// client's logs tell that it has missed.
+func (sh *shard) keepUnlogged(cl *client, p *message.Push) {
+	if cl.entry == nil || cl.conn.passage == nil || cl.conn.passage.hand == nil || len(cl.conn.passage.later) >= maxLate {
+		return
+	}
+	cl.conn.passage.later = append(cl.conn.passage.later, func() {
+		if !cl.accepted || cl.sock.Gone() || len(p.Targets) > 1 && cl.hadBefore(p.ID, true) ||
+			!newFilter(p).passes(cl) || !sh.first(cl, p.ID) {
+			return
+		}
+		s := send{push: p}
+		if out := s.encoded(sh, cl, 0, false); out != nil {
+			sh.sendOut(cl, out, sh.offset(cl))
+		}
+	})
+}
+
+// toAway calls pass for each client behind a key that has left the shard: one that is
+// addressed alone, and any whose new node those who push may not know yet.
+func (sh *shard) toAway(key message.Key, pass func(away *departure, to message.Key)) {
+	if len(sh.away.bySession) == 0 {
+		return
+	}
+	if key.Kind() == message.KindClient {
+		if away := sh.away.byClient[key.Name()]; away != nil {
+			pass(away, key)
+		}
+		return
+	}
+	those := func(away *departure, clients []handedClient) {
+		for i := range clients {
+			if h := &clients[i]; h.behind(key) {
+				pass(away, message.ClientKey(h.Info.Namespace, h.Info.ID))
+			}
+		}
+	}
+	for away := range sh.away.frozen {
+		those(away, away.frozen.hand.Clients)
+	}
+	for away := range sh.away.fresh {
+		those(away, away.hand)
+	}
+}
+
+// stampsAway is toAway for all keys of a push, each client once.
+func (sh *shard) stampsAway(stamps []message.Stamp, pass func(away *departure, to message.Key)) {
+	if len(sh.away.bySession) == 0 {
+		return
+	}
+	told := make(map[message.Key]bool)
+	for i := range stamps {
+		sh.toAway(stamps[i].Key, func(away *departure, to message.Key) {
+			if !told[to] {
+				told[to] = true
+				pass(away, to)
+			}
+		})
+	}
+}
+
+// deliverAway passes a push on that is in no log.
+func (sh *shard) deliverAway(d *message.Delivery) {
+	if len(d.Stamps) == 0 || d.Stamps[0].Seq != 0 {
+		return
+	}
+	sh.stampsAway(d.Stamps, func(away *departure, to message.Key) {
+		sh.passOn(away, &late{down: &message.Down{Push: alone(d, to)}, done: func(uint32, string) {}})
+	})
+}
+
+// askAway has the clients asked that have left the shard, and returns their number.
+func (sh *shard) askAway(d *message.Down, node *nodeCall) (asked int) {
+	sh.stampsAway(d.Push.Stamps, func(away *departure, to message.Key) {
+		asked++
+		node.running.Add(1)
+		sh.passOn(away, &late{
+			down: &message.Down{Push: alone(d.Push, to), Expires: d.Expires},
+			ack:  func(a *message.AckReply) { node.reply(message.Reply{Ack: a}) },
+			done: func(n uint32, why string) {
+				if why == "" {
+					node.clients.Add(n - 1) // a filter may have passed over it, or it was asked already
+				}
+				node.done()
+			},
+		})
+	})
+	return asked
+}
+
+// alone is a delivery to one client.
+func alone(d *message.Delivery, to message.Key) *message.Delivery {
+	one := *d
+	one.Stamps = []message.Stamp{{Key: to}}
+	return &one
+}
+
+// stillFor tells whether the one client of a delivery is on this shard and has left
+// none of the rooms since for which it was passed on.
+func (sh *shard) stillFor(d *message.Delivery) bool {
+	if len(d.Stamps) != 1 || d.Push == nil {
+		return false
+	}
+	to := d.Stamps[0].Key
+	cl := sh.clients[to.Name()]
+	if cl == nil {
+		return false
+	}
+	for _, key := range d.Push.Targets {
+		if key == to {
+			return true
+		}
+		if room := sh.hub.Room(key); room != nil && hub.SeatOf(cl, room) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// controlAway carries a call out for clients that have left the shard.
+func (sh *shard) controlAway(d *message.Down, call *nodeCall) {
+	sh.toAway(controlKey(d), func(away *departure, to message.Key) {
+		call.running.Add(1)
+		one := *d
+		one.ReplyTo = ""
+		switch {
+		case d.Join != nil:
+			one.Join = &message.Membership{To: to, Rooms: d.Join.Rooms}
+		case d.Leave != nil:
+			one.Leave = &message.Membership{To: to, Rooms: d.Leave.Rooms}
+		default:
+			x := *d.Disconnect
+			x.To = to
+			one.Disconnect = &x
+		}
+		sh.passOn(away, &late{down: &one, done: func(n uint32, why string) {
+			call.clients.Add(n)
+			if why != "" {
+				call.fail(why)
+			}
+			call.done()
+		}})
+	})
+}
+
+func (h *handedClient) behind(key message.Key) bool {
+	if h.Info.Namespace != key.Namespace() {
+		return false
+	}
+	switch key.Kind() {
+	case message.KindRoom:
+		return contains(h.Rooms, key.Name())
+	case message.KindUser:
+		return h.Info.UID == key.Name()
+	case message.KindAll:
+		return true
+	}
+	return false
+}
+
+// limit is how long the other node may take.
+func (l *late) limit() time.Duration {
+	if l.down.Push == nil || !l.down.Push.WantAcks || l.down.Expires.IsZero() {
+		return callTime
+	}
+	return max(time.Until(l.down.Expires), 0) + time.Second // for it to say who has not answered
+}
