@@ -43,9 +43,9 @@ func (s *stores) renew(ctx context.Context, h *holder) (lost bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	h.until.Store(int64(began.Sub(h.start) + node.LeaseTime))
 	if got.IDs {
 		h.ids.Reserve(until)
-		h.until.Store(int64(began.Sub(h.start) + node.LeaseTime))
 	}
 	return got.Lost, nil
 }

@@ -162,28 +162,8 @@ type outage struct {
 // everything is known again.
 func TestRedisHasAHardTime(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
-	o := &outage{t: t, redis: redistest.Start(t)}
-	config := func(identity string) string {
-		return file(t, fmt.Sprintf(`
-listen: 127.0.0.1:0
-api_listen: 127.0.0.1:0
-node: {identity: %s, secret: test}
-auth: {jwt: {secret: %q}}
-presence: {enabled: true}
-recovery: {enabled: true}
-store: {kind: redis, addrs: [%q]}
-bus: {kind: redis}
-drain: {pause: 0s, rate: 0}
-log: {level: error}
-`, identity, outageSecret, o.redis.Addr))
-	}
-	o.api = start(t, "api", "--config", config("api")).await(t, `api +(http://\S+)`)[1]
-	for _, name := range []string{"gw-a", "gw-b"} {
-		o.nodes = append(o.nodes, start(t, "gateway", "--config", config(name)).await(t, `clients +(http://\S+)`)[1])
-	}
-	for i, uid := range []string{"ann", "bob", "cid"} {
-		o.who = append(o.who, newWitness(t, o.nodes[i%2], uid, "doc-1"))
-	}
+	server := redistest.Start(t)
+	o := newOutage(t, server, fmt.Sprintf("addrs: [%q]", server.Addr))
 	o.right()
 
 	o.redis.Run("FLUSHALL")
@@ -198,14 +178,65 @@ log: {level: error}
 	o.refused()
 	o.redis.Restart()
 	o.right()
+	o.undisturbed()
+}
 
+// TestRedisFailsOver kills the master under a cluster that finds it by a sentinel.
+func TestRedisFailsOver(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	master := redistest.Start(t)
+	host, port, _ := strings.Cut(master.Addr, ":")
+	replica := redistest.Start(t, "--replicaof", host, port)
+	sentinel := redistest.Sentinel(t, "main", master)
+	o := newOutage(t, replica, fmt.Sprintf("addrs: [%q], sentinel: {master: main}", sentinel.Addr))
+	o.right()
+	sentinel.KnowsReplica("main")
+	master.Kill()
+	o.right()
+	if role := replica.Run("ROLE"); !strings.HasPrefix(role, "master") {
+		t.Errorf("the replica is %q", role)
+	}
+	o.undisturbed()
+}
+
+// newOutage starts the processes over a store, and connects three clients.
+func newOutage(t *testing.T, server *redistest.Server, store string) *outage {
+	t.Helper()
+	o := &outage{t: t, redis: server}
+	config := func(identity string) string {
+		return file(t, fmt.Sprintf(`
+listen: 127.0.0.1:0
+api_listen: 127.0.0.1:0
+node: {identity: %s, secret: test}
+auth: {jwt: {secret: %q}}
+presence: {enabled: true}
+recovery: {enabled: true}
+store: {kind: redis, %s}
+bus: {kind: redis}
+drain: {pause: 0s, rate: 0}
+log: {level: error}
+`, identity, outageSecret, store))
+	}
+	o.api = start(t, "api", "--config", config("api")).await(t, `api +(http://\S+)`)[1]
+	for _, name := range []string{"gw-a", "gw-b"} {
+		o.nodes = append(o.nodes, start(t, "gateway", "--config", config(name)).await(t, `clients +(http://\S+)`)[1])
+	}
+	for i, uid := range []string{"ann", "bob", "cid"} {
+		o.who = append(o.who, newWitness(t, o.nodes[i%2], uid, "doc-1"))
+	}
+	return o
+}
+
+// undisturbed checks that nobody has noticed anything.
+func (o *outage) undisturbed() {
+	o.t.Helper()
 	for _, w := range o.who {
 		all, err := w.all()
 		if err != nil {
-			t.Errorf("a connection was lost: %v", err)
+			o.t.Errorf("a connection was lost: %v", err)
 		}
 		if strings.Contains(all, `"type":"leave"`) {
-			t.Errorf("somebody is said to have left:\n%s", all)
+			o.t.Errorf("somebody is said to have left:\n%s", all)
 		}
 	}
 }
