@@ -108,6 +108,7 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 	g := gateway.Config{
 		Node: s.identity, Peers: peers, Registry: s.registry, Log: s.log, Bus: s.bus,
 		Auth: authenticator{v}, IDs: &ids{snowflake: h.ids, entropy: node.NewEntropy(nil), holder: h}, Logger: log, Observe: observe,
+		Engine: engine(cfg),
 		Session: session.Config{
 			PingInterval: cfg.Heartbeat.Interval.Milliseconds(), PingTimeout: cfg.Heartbeat.Timeout.Milliseconds(),
 			ConnectTimeout: cfg.Timeouts.Connect.Milliseconds(),
@@ -150,6 +151,16 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 		g.Endpoints = append(g.Endpoints, endpoint(&cfg.Endpoints[i]))
 	}
 	return gateway.New(g)
+}
+
+func engine(cfg *boot.Config) netpoll.Kind {
+	switch cfg.Engine {
+	case "epoll":
+		return netpoll.Epoll
+	case "goroutines":
+		return netpoll.Goroutines
+	}
+	return netpoll.Auto
 }
 
 func endpoint(e *boot.Endpoint) gateway.Endpoint {

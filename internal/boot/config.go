@@ -27,6 +27,8 @@ type Config struct {
 	TLS TLS `key:"tls"`
 	// What is served where on `listen`.
 	Endpoints []Endpoint `key:"endpoints" default:"[{path: /socket.io/, protocol: socket.io, namespaces: [/]}]"`
+	// How connections are served: epoll (Linux) without a goroutine for each, or goroutines, which is what other systems have. auto takes epoll where there is one.
+	Engine string `key:"engine" default:"auto" one:"auto|epoll|goroutines"`
 	// A folder with the files of the stock client (socket.io.js and friends), served below each socket.io endpoint.
 	ClientBundle string `key:"client_bundle"`
 	// Requests from pages of other origins.

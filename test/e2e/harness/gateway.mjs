@@ -7,7 +7,7 @@ import { holdfastBinary } from './binary.mjs';
 import { startCluster } from './cluster.mjs';
 import { writeConfig } from './config_file.mjs';
 import { startProcess } from './process.mjs';
-import { cluster, onHoldfast } from './target.mjs';
+import { cluster, engine, onHoldfast } from './target.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -18,7 +18,8 @@ const here = dirname(fileURLToPath(import.meta.url));
  *   stop: (signal?: string) => Promise<{code: number|null, signal: string|null}>}>}
  */
 export function startGateway(config) {
-  return cluster ? startCluster(config ?? {}) : startOne(config);
+  const wanted = engine && config ? { engine, ...config } : config;
+  return cluster ? startCluster(wanted ?? {}) : startOne(wanted);
 }
 
 async function startOne(config) {

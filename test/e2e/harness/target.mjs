@@ -4,6 +4,8 @@
 //
 // HOLDFAST_E2E_CLUSTER, redis or kafka, makes holdfast a cluster on that bus: three
 // gateways and two ws-api behind a balancer that sends each request to the next one.
+//
+// HOLDFAST_E2E_ENGINE is holdfast's `engine`: epoll or goroutines.
 
 export const target = process.env.HOLDFAST_E2E_TARGET ?? 'holdfast';
 
@@ -19,6 +21,9 @@ export const cluster = process.env.HOLDFAST_E2E_CLUSTER ?? '';
 if (!['', 'redis', 'kafka'].includes(cluster) || (cluster && !onHoldfast)) {
   throw new Error(`HOLDFAST_E2E_CLUSTER is "${cluster}"; it must be "redis" or "kafka", with holdfast as the target`);
 }
+
+/** What serves the connections: epoll, goroutines, or '' for the default. */
+export const engine = process.env.HOLDFAST_E2E_ENGINE ?? '';
 
 /** Options for a case that the reference server cannot answer; `why` says what it lacks. */
 export function holdfastOnly(why) {
