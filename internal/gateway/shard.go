@@ -146,6 +146,7 @@ func (sh *shard) stop() {
 		sh.survey.stop()
 	}
 	_ = sh.engine.Close()
+	clear(sh.greeters) // were closed with it
 }
 
 // patience is how long the poller may wait.
