@@ -83,8 +83,7 @@ func (p *presence) note(now time.Time, key message.Key, c *message.Client, join 
 	}
 	id := message.PublicID(c.ID)
 	if old, ok := r.changes[id]; ok && old.join != join {
-		// Come and gone, or gone and come back: nothing to tell. This also holds when
-		// the two arrive in the wrong order, for a client's ID is never used again.
+		// Come and gone, or gone and come back: nothing to tell, whatever their order.
 		delete(r.changes, id)
 		return
 	}
@@ -196,7 +195,6 @@ func (p *presence) flush(ctx context.Context, r *roomChanges) {
 
 // announce sends what changed in a room. big: the room is too large to be listed.
 func (p *presence) announce(ctx context.Context, key message.Key, changes map[string]change) (big bool, err error) {
-	joined, gone := split(changes)
 	clients, users, err := p.s.cfg.Registry.Count(ctx, key)
 	if err != nil {
 		return false, err
@@ -205,6 +203,7 @@ func (p *presence) announce(ctx context.Context, key message.Key, changes map[st
 	if members, err = p.members(ctx, key, changes); err != nil {
 		return false, err
 	}
+	joined, gone := split(changes)
 	if big = len(members) > p.cfg.FullUpTo; big {
 		users += unknown(clients, members)
 	} else {
@@ -262,7 +261,8 @@ func unknown(clients uint64, some []*message.Client) uint64 {
 }
 
 // members lists a small room: what the registry has, mended by what it may not
-// have yet. Of a big room it lists some more than FullUpTo.
+// have yet. Of a big room it lists some more than FullUpTo. Who has come back since
+// they left is taken out of changes: another ws-api may have had that to tell.
 func (p *presence) members(ctx context.Context, key message.Key, changes map[string]change) ([]*message.Client, error) {
 	listed, _, err := p.s.cfg.Registry.List(ctx, key, "", p.cfg.FullUpTo+1)
 	if err != nil {
@@ -271,7 +271,13 @@ func (p *presence) members(ctx context.Context, key message.Key, changes map[str
 	var members []*message.Client
 	for i := range listed {
 		c := &listed[i].Client
-		if _, changed := changes[message.PublicID(c.ID)]; !changed {
+		id := message.PublicID(c.ID)
+		was, changed := changes[id]
+		if changed && !was.join && c.ConnectedAt.After(was.client.ConnectedAt) {
+			delete(changes, id)
+			changed = false
+		}
+		if !changed {
 			members = append(members, c)
 		}
 	}

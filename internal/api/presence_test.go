@@ -57,6 +57,13 @@ func TestPresence(t *testing.T) {
 		w.remove("c4")
 		w.disconnect(brief, "transport close", "doc")
 		step("comes and goes", "")
+		// Nor that somebody has left who is back, of which another ws-api has heard.
+		old := w.add("n1", "c5", "eve", "doc")
+		w.remove("c5")
+		w.add("n2", "c5", "eve", "doc")
+		w.clients["c5"].ConnectedAt = old.ConnectedAt.Add(time.Second)
+		w.disconnect(old, "transport close", "doc")
+		step("has come back", "")
 		for key, log := range w.logged {
 			t.Errorf("%d presence messages are in the log of %s", len(log), key)
 		}
