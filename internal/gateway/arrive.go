@@ -418,6 +418,9 @@ func (sh *shard) cameOver(cl *client, back *comeback) {
 	if !sh.g.cfg.Recovery {
 		sh.leaveOwn(cl, back)
 	}
+	for i := range cl.seats {
+		sh.active[cl.seats[i].Room] = sh.now // what was sent last may have gone to the node that it left
+	}
 	sh.settle(c)
 	delete(c.passage.hand, cl)
 	if len(c.passage.hand) == 0 {
