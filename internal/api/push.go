@@ -35,8 +35,13 @@ func (p *pushService) Push(ctx context.Context, req *connect.Request[pb.PushRequ
 
 // push routes a valid push, unless its dedupID was routed before.
 func (s *Server) push(ctx context.Context, p *message.Push, dedupID string) (*pb.PushResponse, error) {
+	return s.pushAs(ctx, p, dedupID, s.cfg.NewID())
+}
+
+// pushAs does the same under a message ID that is given.
+func (s *Server) pushAs(ctx context.Context, p *message.Push, dedupID, id string) (*pb.PushResponse, error) {
 	began := s.cfg.Now()
-	resp, again, err := s.pushed.do(ctx, dedupID, s.cfg.NewID(), func(messageID string) (*pb.PushResponse, error) {
+	resp, again, err := s.pushed.do(ctx, dedupID, id, func(messageID string) (*pb.PushResponse, error) {
 		p.ID = messageID
 		s.complete(p)
 		st := s.follow(p)

@@ -59,3 +59,13 @@ type SettlingBus interface {
 	// from any goroutine, when nothing more remains to be done for it.
 	ConsumeSettled(ctx context.Context, handle func(up *message.Up, settled func())) error
 }
+
+// PushSource is a [Bus] to which backends can write pushes by themselves. The server
+// consumes them where the bus has them.
+type PushSource interface {
+	Bus
+	// ConsumePushes calls handle for each record, from one goroutine, until ctx ends; it
+	// returns nil then. handle may block. settled is called from any goroutine when the
+	// record is done with; one for which it is not comes again.
+	ConsumePushes(ctx context.Context, handle func(p message.PushRecord, settled func())) error
+}

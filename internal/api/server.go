@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/message"
 	pb "holdfast/proto/holdfast/v1/holdfastpb"
@@ -41,7 +42,7 @@ type Server struct {
 
 	count counters
 	// What went wrong in the background, logged once in a burst.
-	replyErrors, relayErrors, presenceErrors burst
+	replyErrors, relayErrors, presenceErrors, recordErrors burst
 
 	// base is the context of what the server does by itself; it ends when Run does.
 	base context.Context
@@ -67,7 +68,7 @@ func New(cfg Config) (*Server, error) {
 		pushWaited: newDedup[*pb.PushAndWaitResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
 		backends:   make(map[string]*dispatcher, len(cfg.Backends)),
 	}
-	for _, b := range []*burst{&s.replyErrors, &s.relayErrors, &s.presenceErrors} {
+	for _, b := range []*burst{&s.replyErrors, &s.relayErrors, &s.presenceErrors, &s.recordErrors} {
 		b.now, b.every = cfg.Now, 10*time.Second
 	}
 	s.base, s.stop = context.WithCancel(context.Background())
@@ -101,7 +102,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.presence != nil {
 		s.spawn(func() { s.presence.run(s.base) })
 	}
-	err := s.consume(ctx)
+	consuming, consumingCtx := errgroup.WithContext(ctx)
+	consuming.Go(func() error { return s.consume(consumingCtx) })
+	consuming.Go(func() error { return s.consumePushes(consumingCtx) })
+	err := consuming.Wait()
 
 	s.groups.close() // their streams end, so that consumers go to another ws-api
 	s.intake.close()
@@ -111,17 +115,22 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, d := range s.backends {
 		d.close()
 	}
-	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("consume events: %w", err)
+	if ctx.Err() == nil {
+		return err
 	}
 	return nil
 }
 
-func (s *Server) consume(ctx context.Context) error {
+func (s *Server) consume(ctx context.Context) (err error) {
 	if bus, ok := s.cfg.Bus.(SettlingBus); ok {
-		return bus.ConsumeSettled(ctx, s.intake.take)
+		err = bus.ConsumeSettled(ctx, s.intake.take)
+	} else {
+		err = s.cfg.Bus.Consume(ctx, func(up *message.Up) { s.intake.take(up, func() {}) })
 	}
-	return s.cfg.Bus.Consume(ctx, func(up *message.Up) { s.intake.take(up, func() {}) })
+	if err != nil {
+		return fmt.Errorf("consume events: %w", err)
+	}
+	return nil
 }
 
 // drain waits until no backend has anything to do, but no longer than it may.

@@ -9,6 +9,7 @@ import (
 // counters grow from the start of the process.
 type counters struct {
 	pushes, pushesAgain, pushErrors         atomic.Uint64
+	pushRecordsBad                          atomic.Uint64
 	sent, sendFull, sendGone, sendFailed    atomic.Uint64
 	events, eventsDropped                   atomic.Uint64
 	relayed, relayErrors                    atomic.Uint64
@@ -25,6 +26,8 @@ type Stats struct {
 	Pushes      uint64 // routed, whoever asked for them
 	PushesAgain uint64 // answered from memory, by dedup_id
 	PushErrors  uint64 // that were valid and could not be routed
+	// PushRecordsBad counts records of the push topic that were no pushes.
+	PushRecordsBad uint64
 
 	Sent       uint64 // records to nodes
 	SendFull   uint64 // inboxes without room
@@ -91,7 +94,8 @@ func (s *Server) Stats() Stats {
 	c := &s.count
 	st := Stats{
 		Pushes: c.pushes.Load(), PushesAgain: c.pushesAgain.Load(), PushErrors: c.pushErrors.Load(),
-		Sent: c.sent.Load(), SendFull: c.sendFull.Load(), SendGone: c.sendGone.Load(), SendFailed: c.sendFailed.Load(),
+		PushRecordsBad: c.pushRecordsBad.Load(),
+		Sent:           c.sent.Load(), SendFull: c.sendFull.Load(), SendGone: c.sendGone.Load(), SendFailed: c.sendFailed.Load(),
 		Events: c.events.Load(), EventsDropped: c.eventsDropped.Load(), EventsWaiting: s.intake.waiting(),
 		Relayed: c.relayed.Load(), RelayErrors: c.relayErrors.Load(),
 		Acks: c.acks.Load(), AckErrors: c.ackErrors.Load(), Unanswered: c.unanswered.Load(),

@@ -76,17 +76,9 @@ func (b *Kafka) setMember(m *member) {
 	b.member = m
 }
 
-// PushRecord is one record of the push topic. ID is the same whenever it is consumed
-// again.
-type PushRecord struct {
-	ID      string
-	Headers []message.Header
-	Body    []byte
-}
-
 // ConsumePushes hands the records that backends have written to the push topic to
 // handle, as [Kafka.ConsumeSettled] does events; the two may run at the same time.
-func (b *Kafka) ConsumePushes(ctx context.Context, handle func(p PushRecord, settled func())) error {
+func (b *Kafka) ConsumePushes(ctx context.Context, handle func(p message.PushRecord, settled func())) error {
 	m, err := b.join(b.pushTopic(), b.opts.Prefix+"-push")
 	if err != nil {
 		return fmt.Errorf("join the consumers of %s: %w", b.pushTopic(), err)
@@ -95,7 +87,7 @@ func (b *Kafka) ConsumePushes(ctx context.Context, handle func(p PushRecord, set
 		headers, body := fromKafka(r)
 		// The time tells records apart that have one offset in two lives of a topic.
 		id := fmt.Sprintf("%s-%d-%d-%d", r.Topic, r.Partition, r.Offset, r.Timestamp.UnixMilli())
-		handle(PushRecord{ID: id, Headers: headers, Body: body}, settled)
+		handle(message.PushRecord{ID: id, Headers: headers, Body: body}, settled)
 	})
 	m.leave(func() {})
 	return nil

@@ -600,10 +600,10 @@ func testKafkaPushes(t *testing.T, k *kafkaWorld, prefix string) {
 	if err := b.events.ProduceSync(t.Context(), rec).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	once := func(settle bool) (got PushRecord) {
+	once := func(settle bool) (got message.PushRecord) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		if err := b.ConsumePushes(ctx, func(p PushRecord, settled func()) {
+		if err := b.ConsumePushes(ctx, func(p message.PushRecord, settled func()) {
 			got = p
 			if settle {
 				settled()
