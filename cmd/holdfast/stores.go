@@ -216,7 +216,7 @@ func newKafka(
 	c, l := &cfg.Bus, &cfg.Limits
 	opts := bus.KafkaOptions{
 		Brokers: c.Brokers, Username: c.Username, Password: string(c.Password), Nodes: nodes,
-		Prefix: c.Prefix, ID: id, CreateTopics: c.CreateTopics, Partitions: int32(c.Partitions), Replication: int16(c.Replication),
+		Prefix: c.Prefix, ID: id, Version: version(), CreateTopics: c.CreateTopics, Partitions: int32(c.Partitions), Replication: int16(c.Replication),
 		// The largest event or push, with its headers.
 		MaxRecord: int32(min(max(l.MaxPayload+l.AttachmentBytes, l.PushBytes)+1<<20, 90<<20)),
 		UpItems:   l.UpstreamEvents, UpBytes: int64(l.UpstreamBytes), Log: log, Observe: observe,

@@ -41,6 +41,7 @@ type KafkaOptions struct {
 
 	Prefix       string // of topics and groups; default "holdfast"; all processes of a cluster have the same
 	ID           string // of this process, for those who look into Kafka; need not be unique
+	Version      string // of this program, for X-Server-Version; default: no such header
 	CreateTopics bool   // make what is missing; else PrepareTopics complains of it
 	Partitions   int32  // of topics that are made here; default 32
 	Replication  int16  // the same; default: the broker's own
@@ -351,6 +352,17 @@ func (u *budget) waiting() Waiting {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return Waiting{Items: u.items, MaxItems: u.maxItems, Bytes: u.bytes, MaxBytes: u.maxBytes}
+}
+
+// versionHeader tells which version of this program wrote a record.
+const versionHeader = "X-Server-Version"
+
+// signed adds what every record that is written here has beside its own headers.
+func (b *Kafka) signed(headers []message.Header) []message.Header {
+	if b.opts.Version == "" {
+		return headers
+	}
+	return append(headers, message.Header{Name: versionHeader, Value: b.opts.Version})
 }
 
 // kafkaRecord makes a record for a topic.

@@ -351,7 +351,7 @@ func (b *Kafka) Send(ctx context.Context, node string, d *message.Down) error {
 		return fmt.Errorf("send to node %s: %w", node, err)
 	}
 	key, headers, body := d.Record()
-	rec := kafkaRecord(b.inboxTopic(), key, append(headers, message.Header{Name: inboxHeader, Value: node}), body)
+	rec := kafkaRecord(b.inboxTopic(), key, append(b.signed(headers), message.Header{Name: inboxHeader, Value: node}), body)
 	rec.Partition = partition
 	size := sizeOf(rec)
 	if !b.sends.take(size) {
@@ -403,7 +403,7 @@ func (b *Kafka) Reply(to string, reply *message.Reply) error {
 		return ErrClosed
 	}
 	key, headers, body := reply.Record()
-	rec := kafkaRecord(b.replyTopic(), key, append(headers, message.Header{Name: inboxHeader, Value: to}), body)
+	rec := kafkaRecord(b.replyTopic(), key, append(b.signed(headers), message.Header{Name: inboxHeader, Value: to}), body)
 	rec.Partition = replyPartition(to)
 	size := sizeOf(rec)
 	if !b.replies.take(size) {

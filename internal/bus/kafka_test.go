@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -806,6 +807,23 @@ func testKafkaOutage(t *testing.T, k *kafkaWorld, _ string) {
 	}
 	if err := b.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A record comes out of Kafka as it went in, and says who wrote it.
+func TestKafkaRecord(t *testing.T) {
+	b := &Kafka{opts: KafkaOptions{Version: "1.2.3"}}
+	up := order("k", 1)
+	up.Name, up.Payload.JSON, up.Rooms = "say", []byte(`["x"]`), []string{"", "a&b"}
+	key, headers, body := up.Record()
+	rec := kafkaRecord("t", key, b.signed(headers), body)
+	got, body := fromKafka(rec)
+	if !slices.Contains(got, message.Header{Name: "X-Server-Version", Value: "1.2.3"}) || string(rec.Key) != "k" {
+		t.Errorf("key %s, headers %v", rec.Key, got)
+	}
+	again, err := message.ParseUp(got, body)
+	if err != nil || !reflect.DeepEqual(again, up) {
+		t.Errorf("got %+v, %v", again, err)
 	}
 }
 

@@ -124,7 +124,7 @@ func (b *Kafka) writeEvents() {
 func (b *Kafka) writeEvent(up *message.Up) {
 	key, headers, body := up.Record()
 	size := up.Size()
-	b.events.Produce(context.Background(), kafkaRecord(b.upTopic(), key, headers, body), func(_ *kgo.Record, err error) {
+	b.events.Produce(context.Background(), kafkaRecord(b.upTopic(), key, b.signed(headers), body), func(_ *kgo.Record, err error) {
 		b.up.done(size)
 		switch {
 		case err == nil:

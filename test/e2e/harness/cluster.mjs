@@ -18,7 +18,8 @@ const asInDev = {
 };
 
 /**
- * Starts a cluster whose processes all have the given config.
+ * Starts a cluster whose processes all have the given config, with the bus of the
+ * suite's run unless the config names one.
  * @param {object} config
  * @param {{gateways?: number, apis?: number, redis?: string}} [size]
  */
@@ -27,9 +28,10 @@ export async function startCluster(config, { gateways = 3, apis = 2, redis } = {
   cluster.redis = redis ?? (await redisAddress());
   cluster.prefix = `e2e-${process.pid}-${(clusters += 1)}`;
   cluster.bus =
-    chosenBus === 'kafka'
+    config.bus ??
+    (chosenBus === 'kafka'
       ? { kind: 'kafka', brokers: [await kafkaAddress()], prefix: cluster.prefix, partitions: 8 }
-      : { kind: 'redis' };
+      : { kind: 'redis' });
   cluster.config = { ...asInDev, ...config, auth: { anonymous: true, ...config.auth } };
   // A registry that was found empty gives out no worker numbers for the 8 s in which
   // older holders may come back. This one was found a long time ago.
