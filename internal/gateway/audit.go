@@ -128,7 +128,8 @@ func (g *Gateway) notHere(ctx context.Context, entries []message.Held) ([]messag
 		posted := sh.inbox.post(func() {
 			have := make([]bool, len(entries))
 			for i := range entries {
-				have[i] = sh.clients[entries[i].ID] != nil || sh.coming[entries[i].ID] != nil
+				id := entries[i].ID
+				have[i] = sh.clients[id] != nil || sh.coming[id] != nil || sh.away.byClient[id] != nil
 			}
 			found <- have
 		})

@@ -249,6 +249,7 @@ func moveUnderLoad(t *testing.T, from, to *world, number int, several bool) {
 		keys["both"] = []message.Key{message.RoomKey("/", doc), message.UserKey("/", uid)}
 	}
 	var wg sync.WaitGroup
+	defer wg.Wait()
 	half := make(chan struct{})
 	for name, targets := range keys {
 		wg.Go(func() {
@@ -303,6 +304,21 @@ func moveUnderLoad(t *testing.T, from, to *world, number int, several bool) {
 			t.Errorf("%s: %v", who, err)
 		}
 	}
+	// What was lost last shows when ws-api tells of it, or when all rooms are looked at.
+	done := make(chan struct{})
+	defer close(done)
+	wg.Go(func() {
+		often := time.NewTicker(200 * time.Millisecond)
+		defer often.Stop()
+		for {
+			select {
+			case <-often.C:
+				to.gw.survey()
+			case <-done:
+				return
+			}
+		}
+	})
 	for len(got.next) < len(keys) || !got.whole() {
 		sp, err := c.Packet()
 		if err != nil {
@@ -311,7 +327,6 @@ func moveUnderLoad(t *testing.T, from, to *world, number int, several bool) {
 		}
 		got.packet(t, who, sp)
 	}
-	wg.Wait()
 }
 
 func (s *seen) whole() bool {

@@ -24,12 +24,13 @@ const (
 	pathGone  = "/session/gone"  // a session that was handed over has ended
 	pathAck   = "/session/ack"   // a client acknowledges a push from before it moved
 	pathCall  = "/call"          // a record for a client that has moved
+	pathEvict = "/evict"         // a client has come back at the caller
 )
 
-// The times that calls between nodes may take. Those that a client waits for are
-// below the second in which it must hear that its session is gone.
+// The times that calls between nodes may take. A node that is gone fails them sooner;
+// these are for one that is slow.
 const (
-	probeTime  = 900 * time.Millisecond
+	probeTime  = 5 * time.Second
 	takeTime   = 10 * time.Second
 	settleTime = 5 * time.Second
 	callTime   = 10 * time.Second
@@ -132,6 +133,7 @@ func (g *Gateway) servePeers(mux *http.ServeMux) {
 		w.WriteHeader(status)
 	})
 	mux.HandleFunc("POST "+pathCall, g.serveCall)
+	mux.HandleFunc("POST "+pathEvict, g.serveEvict)
 }
 
 // question reads what is asked; false when it was answered as no question.

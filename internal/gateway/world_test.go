@@ -326,3 +326,8 @@ func offsetOf(t *testing.T, p socketio.Packet) string {
 	offset, _ := args[len(args)-1].(string)
 	return offset
 }
+
+// testTime is a context that ends when a test has waited too long.
+func testTime() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
+}

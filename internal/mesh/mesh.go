@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// The times of the link: for a node that does not answer, the requests fail after
-// dialTime when there was no connection, and after silence and pingTime when there
-// was one. Each is below the second in which a client must hear that its session is
-// gone; a node that was killed refuses at once.
+// The times of the link. A node that was killed refuses at once. For one whose host
+// has vanished the requests fail after dialTime when there was no connection, and after
+// silence and pingTime when there was one: many polls wait on a connection, which must
+// not be lost because a node is busy for a moment.
 const (
-	dialTime = 600 * time.Millisecond
-	silence  = 500 * time.Millisecond
-	pingTime = 400 * time.Millisecond
+	dialTime = 700 * time.Millisecond
+	silence  = time.Second
+	pingTime = 3 * time.Second
 )
 
 // streams is how many requests one connection carries at a time: polls wait long.

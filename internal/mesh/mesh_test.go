@@ -212,7 +212,7 @@ func TestRefused(t *testing.T) {
 }
 
 // TestSilentNode has a node stop answering without closing anything, as a host that
-// lost its power does: who waits for it, and who asks it, hears of it within a second.
+// lost its power does: who asks it hears of it in some seconds.
 func TestSilentNode(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -262,7 +262,7 @@ func TestSilentNode(t *testing.T) {
 	if got, err := ask(t, a, "b", "hello"); err == nil {
 		t.Errorf("got %q", got)
 	}
-	if d := time.Since(began); d > 1500*time.Millisecond {
+	if d := time.Since(began); d > silence+pingTime+time.Second {
 		t.Errorf("it took %v", d)
 	}
 	a.transport.CloseIdleConnections()
