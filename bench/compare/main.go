@@ -45,6 +45,7 @@ type options struct {
 	seconds float64 // scales what takes time
 	page    string
 	json    string
+	svg     string
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
@@ -91,6 +92,7 @@ func parse(args []string, errOut io.Writer) (*options, error) {
 	f.DurationVar(&o.ping, "ping", 0, "interval of heartbeats (default 25s; quick: 10s)")
 	f.StringVar(&o.page, "html", "", "write a page with plots to this file")
 	f.StringVar(&o.json, "json", "", "write the figures to this file")
+	f.StringVar(&o.svg, "svg", "", "write a picture of the ratios to this file")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}

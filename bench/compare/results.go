@@ -100,7 +100,7 @@ func (s *suite) finish(began time.Time) error {
 		fmt.Fprintf(s.out, "%-26s %9.2f %-14s %6s\n", f.server+"."+f.name, median(f.rounds), f.unit, ratio)
 	}
 	s.progress("%d s, load average %s", int(time.Since(began).Seconds()), loadAverage())
-	return errors.Join(s.writeJSON(began), s.writePage(began))
+	return errors.Join(s.writeJSON(began), s.writePage(began), s.writeChart(began))
 }
 
 // figureJSON is a figure as -json writes it.

@@ -39,7 +39,7 @@ func TestFinishPrintsALineForEachFigure(t *testing.T) {
 	var out bytes.Buffer
 	s := &suite{out: &out, log: io.Discard, options: options{
 		names: []string{"floor", "holdfast"}, high: 10, rounds: 1,
-		page: filepath.Join(folder, "p.html"), json: filepath.Join(folder, "p.json"),
+		page: filepath.Join(folder, "p.html"), json: filepath.Join(folder, "p.json"), svg: filepath.Join(folder, "p.svg"),
 	}}
 	s.results.add("holdfast", "broadcast.cpu", "µs/delivery", 9)
 	s.results.add("floor", "broadcast.cpu", "µs/delivery", 10)
@@ -52,6 +52,9 @@ func TestFinishPrintsALineForEachFigure(t *testing.T) {
 	}
 	if f := strings.Fields(lines[1]); len(f) != 4 || f[0] != "holdfast.broadcast.cpu" || f[1] != "9.00" || f[3] != "0.90" {
 		t.Errorf("a line has a name, a figure, a unit and a ratio, not %q", f)
+	}
+	if text, err := os.ReadFile(s.svg); err != nil || !bytes.Contains(text, []byte(">0.90</text>")) || bytes.Contains(text, []byte(">floor<")) {
+		t.Errorf("%v, the picture is %s", err, text)
 	}
 	for _, file := range []string{s.page, s.json} {
 		if text, err := os.ReadFile(file); err != nil || !bytes.Contains(text, []byte("broadcast.cpu")) {

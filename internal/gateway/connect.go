@@ -374,6 +374,9 @@ func (sh *shard) admit(cl *client, rooms []string) {
 // seat gives a client seats and returns the keys, with their rooms, that had no
 // member here before.
 func (sh *shard) seat(cl *client, keys []message.Key) (enter []message.Key, fresh []*hub.Room[*client]) {
+	if cl.seats == nil {
+		cl.seats = make([]hub.Seat[*client], 0, len(keys)) // most clients stay where they came in
+	}
 	for _, key := range keys {
 		if room, first := sh.hub.Join(cl, key); first {
 			enter, fresh = append(enter, key), append(fresh, room)
