@@ -91,7 +91,10 @@ describe('errors', () => {
 
     it('an upgraded sid, used by polling: code 3, and it lives on', async () => {
       const client = await world.connect({ transport: 'upgrade' });
-      await assertError(ask(`${polling}&sid=${client.io.engine.id}`), 3);
+      const late = `${polling}&sid=${client.io.engine.id}`;
+      // One that overtakes the client's last word on the old transport gets a noop.
+      while ((await ask(late)).body === '6');
+      await assertError(ask(late), 3);
       assert.equal((await world.api.listClients({ client: client.id })).clients.length, 1);
     });
 
