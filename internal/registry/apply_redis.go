@@ -425,6 +425,7 @@ func (r *Redis) tellAgain(ctx context.Context, changed []*relations) error {
 		}
 		s := &setCalls{r: r, at: make(map[string]int)}
 		for i := range now {
+			now[i].takeBack(changed[i])
 			s.client(&now[i])
 		}
 		settles := make([]redis.Call, len(now))
@@ -439,6 +440,20 @@ func (r *Redis) tellAgain(ctx context.Context, changed []*relations) error {
 		}
 	}
 	return nil
+}
+
+// takeBack adds what told has put into sets and the record does not have any more to
+// what is told to be left: whoever changed the record may have told the sets, and
+// settled that, before told was carried out.
+func (rel *relations) takeBack(told *relations) {
+	for _, room := range told.in {
+		if !slices.Contains(rel.in, room) && !slices.Contains(rel.left, room) {
+			rel.left = append(rel.left, room)
+		}
+	}
+	if told.node != rel.node && !slices.Contains(rel.from, told.node) {
+		rel.from = append(rel.from, told.node)
+	}
 }
 
 // merged makes one command of those that take members off the same set.
