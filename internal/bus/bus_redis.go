@@ -166,6 +166,7 @@ func (b *Redis) Close(ctx context.Context) error {
 			failed = fmt.Errorf("flush the bus: %w", ctx.Err())
 		}
 	}
+	b.stopClaiming(ctx)
 	b.stop()
 	for _, r := range readers {
 		r.detach()

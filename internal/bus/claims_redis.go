@@ -28,6 +28,8 @@ type claims struct {
 	nudge   chan struct{} // holds at most one: look at the claims now
 	changed chan struct{} // holds at most one: something to read
 	flush   chan struct{} // holds at most one: something was settled
+	stop    chan struct{} // closed when nothing is claimed any more
+	ended   chan struct{} // closed when nothing that claims is on its way either
 
 	mu        sync.Mutex
 	parts     [partitions]partition
@@ -62,7 +64,7 @@ type sighting struct {
 
 func (c *claims) init() {
 	c.nudge, c.changed, c.flush = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
-	c.allDone = make(chan struct{})
+	c.stop, c.ended, c.allDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	c.seen = make(map[string]sighting)
 	for p := range c.parts {
 		c.parts[p].inflight = make(map[string]struct{})
@@ -196,15 +198,25 @@ func (c *claims) removed(done []settlement) {
 	c.checkDone()
 }
 
-// keepClaims beats and balances until the bus is closed.
+// keepClaims beats and balances until it is stopped. What it has begun it ends then:
+// Redis would carry a claim out whose answer nobody awaits, maybe after leave has given
+// back what there was, and it would be left behind.
 func (b *Redis) keepClaims() {
 	c := &b.claims
+	defer close(c.ended)
+	ctx, cancel := context.WithCancel(b.base) // for the pauses alone
+	defer cancel()
+	b.work.Go(func() {
+		select {
+		case <-c.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	again := b.backoff("beat")
-	for b.base.Err() == nil {
+	for ctx.Err() == nil {
 		if err := b.balance(b.base); err != nil {
-			if !again.failed(b.base, err) {
-				return
-			}
+			again.failed(ctx, err)
 			continue
 		}
 		again.worked()
@@ -212,9 +224,25 @@ func (b *Redis) keepClaims() {
 		select {
 		case <-timer.C:
 		case <-c.nudge:
-		case <-b.base.Done():
+		case <-ctx.Done():
 		}
 		timer.Stop()
+	}
+}
+
+// stopClaiming returns when no claim and no beat is on its way any more, or when ctx
+// ends.
+func (b *Redis) stopClaiming(ctx context.Context) {
+	b.mu.RLock()
+	began := b.keeping
+	b.mu.RUnlock()
+	if !began {
+		return
+	}
+	close(b.claims.stop)
+	select {
+	case <-b.claims.ended:
+	case <-ctx.Done():
 	}
 }
 
@@ -367,24 +395,23 @@ func (b *Redis) swap(ctx context.Context, hash string, swaps []string) (changed 
 }
 
 // leave frees what this process owns, when all its goroutines have ended. What it
-// cannot do, the others do when they find it dead.
+// cannot do, the others do when they find it dead. It asks for all partitions, for one
+// may be this process' by a swap whose answer was lost.
 func (b *Redis) leave(ctx context.Context) {
 	c := &b.claims
 	c.mu.Lock()
-	var swaps []string
-	for p := range c.parts {
-		if c.parts[p].owned {
-			swaps = append(swaps, strconv.Itoa(p), b.self, "")
-		}
-	}
 	began := c.beat > 0
 	c.mu.Unlock()
 	if !began {
 		return
 	}
+	var swaps []string
+	for p := range partitions {
+		swaps = append(swaps, strconv.Itoa(p), b.self, "")
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
 	defer cancel()
-	_, err := b.swap(ctx, "owners", swaps)
+	err := b.giveBack(ctx, swaps)
 	if err == nil {
 		err = b.client.Do(ctx, b.client.B().Hdel().Key(b.upKey("beats")).Field(b.self).Build()).Error()
 	}
