@@ -208,6 +208,9 @@ func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Trac
 	if tracer != nil {
 		c.Tracer = tracer
 	}
+	if s.shared != nil {
+		c.Receipts = s.shared.registry
+	}
 	for name, b := range cfg.Backends {
 		headers := make(map[string]string, len(b.Headers))
 		for k, v := range b.Headers {

@@ -172,6 +172,7 @@ log: {level: error}
 		{"a lost record of a quiet room", (*faulty).lostRecord},
 		{"a node that an api does not know of", (*faulty).newNode},
 		{"two apis push to one room", (*faulty).twoProducers},
+		{"a push is repeated at the other api", (*faulty).repeated},
 		{"a join races an append", (*faulty).joinRacesAppend},
 		{"a log expires in a quiet room", (*faulty).expired},
 		{"the logs are lost", (*faulty).lost},
@@ -257,6 +258,28 @@ func (f *faulty) twoProducers() {
 		if got := m.until(1000 + each - 1); !slices.Equal(got, first) {
 			f.t.Errorf("one member got\n%v\nanother\n%v", first, got)
 		}
+	}
+}
+
+// repeated: a caller that has lost the answer asks the other api.
+func (f *faulty) repeated() {
+	l := listen(f.t, f.nodes[0], `"guid":"once"`)
+	body := `{"targets":[{"room":"once"}],"event":"e","payload":{"json":"[1]"},"dedup_id":"an order"}`
+	first := askAPI(f.t, f.apis[0], "PushService/Push", body)
+	if again := askAPI(f.t, f.apis[1], "PushService/Push", body); again != first {
+		f.t.Errorf("answered with %s, then with %s", first, again)
+	}
+	// An api that has claimed a push and dies before it is made.
+	const dead = "0199a4b2-0000-7000-8000-000000000001"
+	now := time.Now().UnixMicro()
+	f.redis.Run("SET", "ws:receipt:{another order}", fmt.Sprintf("%s %d %d by:dead", dead, now, now), "PX", "120000")
+	body = `{"targets":[{"room":"once"}],"event":"e","payload":{"json":"[2]"},"dedup_id":"another order"}`
+	if got := askAPI(f.t, f.apis[1], "PushService/Push", body); !strings.Contains(got, dead) {
+		f.t.Errorf("answered with %s", got)
+	}
+	f.push(0, 3, "once")
+	if got := l.until(3); !slices.Equal(got, []int{1, 2, 3}) {
+		f.t.Errorf("got %v", got)
 	}
 }
 

@@ -86,7 +86,7 @@ func registerTLS(m boot.Metrics, h *boot.Handshakes) {
 func registerAPI(m boot.Metrics, q *queues, server *api.Server) {
 	s := newSnapshot(server.Stats)
 	s.counter("holdfast_pushes_total", "Pushes routed.", func(s api.Stats) uint64 { return s.Pushes })
-	s.counter("holdfast_pushes_again_total", "Pushes answered from memory, by their dedup_id.", func(s api.Stats) uint64 { return s.PushesAgain })
+	s.counter("holdfast_pushes_again_total", "Pushes that were made before, by their dedup_id.", func(s api.Stats) uint64 { return s.PushesAgain })
 	s.counter("holdfast_push_records_bad_total", "Records of the bus' push topic that were no pushes, and were passed over.", func(s api.Stats) uint64 { return s.PushRecordsBad })
 	s.counter("holdfast_push_errors_total", "Valid pushes that could not be routed.", func(s api.Stats) uint64 { return s.PushErrors })
 	s.counter("holdfast_records_sent_total", "Records sent to nodes.", func(s api.Stats) uint64 { return s.Sent })

@@ -23,6 +23,8 @@ type Config struct {
 	Registry Registry
 	Log      Log
 	Bus      Bus
+	// Receipts has the dedup_ids that all ws-apis know; nil: each one knows its own.
+	Receipts Receipts
 
 	Rules    []Rule
 	Backends []BackendConfig

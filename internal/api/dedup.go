@@ -28,6 +28,7 @@ type attempt[T any] struct {
 	begun     time.Time
 	done      chan struct{} // closed when the attempt under way has ended
 	answered  bool
+	since     time.Time // of attempts before that failed, when the first one began; zero: there were none
 	answer    T
 }
 
@@ -35,11 +36,12 @@ func newDedup[T any](window time.Duration, limit int, now func() time.Time) *ded
 	return &dedup[T]{window: window, max: limit, now: now, byID: make(map[string]*list.Element)}
 }
 
-// do runs f, or returns what it answered before for this id. f gets the message
-// ID to use. again tells whether the answer is an old one.
-func (d *dedup[T]) do(ctx context.Context, id, messageID string, f func(messageID string) (T, error)) (answer T, again bool, err error) {
+// do runs f, or returns what it answered before for this id. f gets the message ID to
+// use, and when the first of the attempts began that have failed with it. again tells
+// whether the answer is an old one.
+func (d *dedup[T]) do(ctx context.Context, id, messageID string, f func(messageID string, since time.Time) (T, error)) (answer T, again bool, err error) {
 	if id == "" {
-		answer, err = f(messageID)
+		answer, err = f(messageID, time.Time{})
 		return answer, false, err
 	}
 	for {
@@ -48,7 +50,7 @@ func (d *dedup[T]) do(ctx context.Context, id, messageID string, f func(messageI
 			if a.answered {
 				return a.answer, true, nil
 			}
-			answer, err = f(a.messageID)
+			answer, err = f(a.messageID, a.since)
 			d.leave(a, answer, err)
 			return answer, false, err
 		}
@@ -65,6 +67,7 @@ func (d *dedup[T]) do(ctx context.Context, id, messageID string, f func(messageI
 func (d *dedup[T]) enter(id, messageID string) (a *attempt[T], wait <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var since time.Time
 	if el := d.byID[id]; el != nil {
 		old := el.Value.(*attempt[T])
 		select {
@@ -77,11 +80,14 @@ func (d *dedup[T]) enter(id, messageID string) (a *attempt[T], wait <-chan struc
 			if old.answered {
 				return old, nil
 			}
-			messageID = old.messageID
+			messageID, since = old.messageID, old.since
+			if since.IsZero() {
+				since = old.begun
+			}
 		}
 		d.remove(el)
 	}
-	a = &attempt[T]{id: id, messageID: messageID, begun: d.now(), done: make(chan struct{})}
+	a = &attempt[T]{id: id, messageID: messageID, since: since, begun: d.now(), done: make(chan struct{})}
 	d.byID[id] = d.used.PushFront(a)
 	for d.used.Len() > d.max {
 		d.remove(d.used.Back())

@@ -35,31 +35,45 @@ func (p *pushService) Push(ctx context.Context, req *connect.Request[pb.PushRequ
 
 // push routes a valid push, unless its dedupID was routed before.
 func (s *Server) push(ctx context.Context, p *message.Push, dedupID string) (*pb.PushResponse, error) {
-	return s.pushAs(ctx, p, dedupID, s.cfg.NewID())
+	return s.pushAs(ctx, p, dedupID, s.cfg.NewID(), s.cfg.Receipts)
 }
 
-// pushAs does the same under a message ID that is given.
-func (s *Server) pushAs(ctx context.Context, p *message.Push, dedupID, id string) (*pb.PushResponse, error) {
+// pushAs does the same under a message ID that is given. Without receipts it asks this
+// process alone whether dedupID was routed before.
+func (s *Server) pushAs(ctx context.Context, p *message.Push, dedupID, id string, receipts Receipts) (*pb.PushResponse, error) {
 	began := s.cfg.Now()
-	resp, again, err := s.pushed.do(ctx, dedupID, id, func(messageID string) (*pb.PushResponse, error) {
+	elsewhere := false
+	resp, again, err := s.pushed.do(ctx, dedupID, id, func(messageID string, since time.Time) (resp *pb.PushResponse, err error) {
 		p.ID = messageID
-		s.complete(p)
-		st := s.follow(p)
-		nodes, err := s.route(ctx, p)
-		st.end(s.cfg.Now(), problemOf(err))
-		if err != nil {
-			s.count.pushErrors.Add(1)
-			return nil, err
+		if dedupID == "" || receipts == nil {
+			return s.pushOnce(ctx, p, since)
 		}
-		s.count.pushes.Add(1)
-		return &pb.PushResponse{MessageId: p.ID, Nodes: nodes}, nil
+		resp, elsewhere, err = s.pushClaimed(ctx, p, dedupID, receipts)
+		return resp, err
 	})
-	if again {
+	if again || elsewhere {
 		s.count.pushesAgain.Add(1)
 		return resp, nil
 	}
+	if err != nil {
+		s.count.pushErrors.Add(1)
+	}
 	s.observePush(began, err)
 	return resp, err
+}
+
+// pushOnce routes a push whose ID is set. since is when it was first tried, zero if it
+// was not.
+func (s *Server) pushOnce(ctx context.Context, p *message.Push, since time.Time) (*pb.PushResponse, error) {
+	s.complete(p)
+	st := s.follow(p)
+	nodes, err := s.routeAgain(ctx, p, since)
+	st.end(s.cfg.Now(), problemOf(err))
+	if err != nil {
+		return nil, err
+	}
+	s.count.pushes.Add(1)
+	return &pb.PushResponse{MessageId: p.ID, Nodes: nodes}, nil
 }
 
 // slot is one request of a stream, and its answer when done is closed.
@@ -188,7 +202,7 @@ func (p *pushService) PushAndWait(ctx context.Context, req *connect.Request[pb.P
 		}
 	}
 	resp, again, err := p.s.pushWaited.do(ctx, req.Msg.GetDedupId(), p.s.cfg.NewID(),
-		func(messageID string) (*pb.PushAndWaitResponse, error) {
+		func(messageID string, _ time.Time) (*pb.PushAndWaitResponse, error) {
 			push.ID = messageID
 			return p.s.pushAndWait(ctx, push, timeout)
 		})
@@ -205,7 +219,7 @@ func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.
 	s.complete(p)
 	st := s.follow(p)
 	defer func() { st.end(s.cfg.Now(), problemOf(err)) }()
-	places, err := s.places(ctx, p, false, true)
+	places, err := s.places(ctx, p, false, true, time.Time{})
 	if err != nil {
 		s.count.pushErrors.Add(1)
 		return nil, err

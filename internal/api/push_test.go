@@ -169,7 +169,7 @@ func TestDedupWaitsForTheFirst(t *testing.T) {
 	var wg sync.WaitGroup
 	results := make(chan int, 3)
 	wg.Go(func() {
-		v, _, _ := d.do(t.Context(), "a", "m", func(string) (int, error) {
+		v, _, _ := d.do(t.Context(), "a", "m", func(string, time.Time) (int, error) {
 			close(entered)
 			<-finish
 			return 1, nil
@@ -179,7 +179,7 @@ func TestDedupWaitsForTheFirst(t *testing.T) {
 	<-entered
 	for range 2 {
 		wg.Go(func() {
-			v, _, _ := d.do(t.Context(), "a", "m", func(string) (int, error) { return 2, nil })
+			v, _, _ := d.do(t.Context(), "a", "m", func(string, time.Time) (int, error) { return 2, nil })
 			results <- v
 		})
 	}
@@ -196,7 +196,7 @@ func TestDedupWaitsForTheFirst(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"b", "c", "d"} {
-		d.do(t.Context(), id, "m", func(string) (int, error) { return 0, nil })
+		d.do(t.Context(), id, "m", func(string, time.Time) (int, error) { return 0, nil })
 	}
 	if len(d.byID) != 2 || d.used.Len() != 2 {
 		t.Errorf("%d IDs are kept, want 2", len(d.byID))

@@ -83,22 +83,32 @@ func (t *pushTopic) take(r message.PushRecord, settled func()) {
 		for _, b := range before {
 			<-b.done
 		}
-		if t.route(p, dedupID, r.ID) {
+		if t.route(p, dedupID, &r) {
 			settled()
 		}
 	})
 }
 
-// route tries until the push is on its way; false when the time for that was over.
-func (t *pushTopic) route(p *message.Push, dedupID, recordID string) bool {
+// route tries until the push is on its way; false when the time for that was over. A
+// record without a dedup_id of its own is read by one ws-api, until that one dies, so the
+// others need not know of it.
+func (t *pushTopic) route(p *message.Push, dedupID string, r *message.PushRecord) bool {
+	id, receipts := recordedID(dedupID), t.s.cfg.Receipts
+	if dedupID == r.ID {
+		receipts = nil
+	}
 	for pause := topicRetry; t.ctx.Err() == nil; pause = min(2*pause, topicMaxRetry) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.s.limits.CallTimeout)
-		_, err := t.s.pushAs(ctx, p, dedupID, recordedID(dedupID))
+		_, err := t.s.pushAs(ctx, p, dedupID, id, receipts)
 		cancel()
 		if err == nil {
 			return true
 		}
-		t.s.recordErrors.warn(t.s.log, "a record of the push topic cannot be routed and is tried again", "record", recordID, "error", err)
+		if errors.Is(err, message.ErrForgotten) {
+			dedupID = "" // nobody can be asked, and a record is rather routed twice than not at all
+			continue
+		}
+		t.s.recordErrors.warn(t.s.log, "a record of the push topic cannot be routed and is tried again", "record", r.ID, "error", err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

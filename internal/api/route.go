@@ -23,8 +23,9 @@ const appendsAtOnce = 16
 
 // places appends p to the log of each of its keys, if it is recoverable, and finds
 // the nodes that have members. freshNodes is for pushes that must not miss a client
-// although they are in no log.
-func (s *Server) places(ctx context.Context, p *message.Push, logged, freshNodes bool) ([]stamped, error) {
+// although they are in no log. since is not zero for one that may be in some of the logs
+// already, from then on.
+func (s *Server) places(ctx context.Context, p *message.Push, logged, freshNodes bool, since time.Time) ([]stamped, error) {
 	out := make([]stamped, len(p.Targets))
 	one := func(ctx context.Context, i int) (err error) {
 		key := p.Targets[i]
@@ -32,7 +33,7 @@ func (s *Server) places(ctx context.Context, p *message.Push, logged, freshNodes
 		switch {
 		case logged:
 			var a message.Appended
-			if a, err = s.cfg.Log.Append(ctx, key, p); err != nil {
+			if a, err = s.append(ctx, key, p, since); err != nil {
 				return fmt.Errorf("append to the log of %q: %w", key, err)
 			}
 			at.stamp.Epoch, at.stamp.Seq, at.stamp.Prev = a.Epoch, a.Seq, a.Prev
@@ -57,6 +58,18 @@ func (s *Server) places(ctx context.Context, p *message.Push, logged, freshNodes
 		g.Go(func() error { return one(ctx, i) })
 	}
 	return out, g.Wait()
+}
+
+// append adds p to a log, unless it was tried since then and is there.
+func (s *Server) append(ctx context.Context, key message.Key, p *message.Push, since time.Time) (message.Appended, error) {
+	if since.IsZero() {
+		return s.cfg.Log.Append(ctx, key, p)
+	}
+	at, err := s.cfg.Log.Find(ctx, key, p.ID, since)
+	if errors.Is(err, message.ErrNotFound) {
+		return s.cfg.Log.Append(ctx, key, p)
+	}
+	return at, err
 }
 
 // nodeStamps is what one node gets of a push.
@@ -98,11 +111,13 @@ func byNode(places []stamped) []nodeStamps {
 // node that does not take the record is no error: a recoverable message is
 // repaired from the log, a volatile one is dropped and counted.
 func (s *Server) route(ctx context.Context, p *message.Push) (nodes uint32, err error) {
-	return s.routeAs(ctx, p, !p.Volatile)
+	return s.routeAgain(ctx, p, time.Time{})
 }
 
-func (s *Server) routeAs(ctx context.Context, p *message.Push, logged bool) (nodes uint32, err error) {
-	places, err := s.places(ctx, p, logged, false)
+// routeAgain is route for a push that was tried since then; zero: it was not.
+func (s *Server) routeAgain(ctx context.Context, p *message.Push, since time.Time) (nodes uint32, err error) {
+	logged := !p.Volatile
+	places, err := s.places(ctx, p, logged, false, since)
 	if err != nil {
 		return 0, err
 	}

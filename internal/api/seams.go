@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"holdfast/internal/message"
 )
@@ -33,6 +34,24 @@ type Log interface {
 	// the version of the key's membership at that moment (0: not known). When it
 	// returns nil, the message survives what the log survives.
 	Append(ctx context.Context, key message.Key, p *message.Push) (message.Appended, error)
+	// Find returns the place of the message with that ID in the log of key, with the
+	// version 0, or [message.ErrNotFound]. If it was appended, then after since;
+	// [message.ErrForgotten]: what the log has dropped since then might be it.
+	Find(ctx context.Context, key message.Key, messageID string, since time.Time) (message.Appended, error)
+}
+
+// Receipts remembers pushes by their dedup_id for all ws-apis together.
+type Receipts interface {
+	// Claim asks for the push of a dedup_id: the caller is to make it, unless the receipt
+	// says that it is done or that another attempt is at it, which it is taken to be for
+	// lease. messageID is the message's ID if nobody has tried before; attempt is a name
+	// that no other attempt has. What is noted is kept for ttl.
+	Claim(ctx context.Context, id, messageID, attempt string, lease, ttl time.Duration) (message.Receipt, error)
+	// Settle notes that an attempt has sent the push to so many nodes, unless another one
+	// has the claim by now.
+	Settle(ctx context.Context, id, attempt string, nodes uint32, ttl time.Duration) error
+	// Fail notes that an attempt has failed, so that the next one need not wait.
+	Fail(ctx context.Context, id, attempt string, ttl time.Duration) error
 }
 
 // Bus carries records between nodes and ws-api.

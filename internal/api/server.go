@@ -42,7 +42,7 @@ type Server struct {
 
 	count counters
 	// What went wrong in the background, logged once in a burst.
-	replyErrors, relayErrors, presenceErrors, recordErrors burst
+	replyErrors, relayErrors, presenceErrors, recordErrors, receiptErrors burst
 
 	// base is the context of what the server does by itself; it ends when Run does.
 	base context.Context
@@ -68,7 +68,7 @@ func New(cfg Config) (*Server, error) {
 		pushWaited: newDedup[*pb.PushAndWaitResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
 		backends:   make(map[string]*dispatcher, len(cfg.Backends)),
 	}
-	for _, b := range []*burst{&s.replyErrors, &s.relayErrors, &s.presenceErrors, &s.recordErrors} {
+	for _, b := range []*burst{&s.replyErrors, &s.relayErrors, &s.presenceErrors, &s.recordErrors, &s.receiptErrors} {
 		b.now, b.every = cfg.Now, 10*time.Second
 	}
 	s.base, s.stop = context.WithCancel(context.Background())
@@ -242,6 +242,11 @@ func rpcError(err error) error {
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, message.ErrFull), errors.Is(err, errTooManyCalls):
 		return connect.NewError(connect.CodeResourceExhausted, err)
+	case errors.Is(err, message.ErrForgotten):
+		// Of a push that was tried before: to say that it is done may lose it, to do it
+		// again may double it. The caller decides.
+		return connect.NewError(connect.CodeAborted, fmt.Errorf(
+			"whether an earlier attempt with this dedup_id has pushed is not known any more; push under another one if twice is better than not at all: %w", err))
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -24,7 +24,7 @@ type counters struct {
 // Stats is a look at a server: what it has done since it began, and what waits.
 type Stats struct {
 	Pushes      uint64 // routed, whoever asked for them
-	PushesAgain uint64 // answered from memory, by dedup_id
+	PushesAgain uint64 // made before, by dedup_id
 	PushErrors  uint64 // that were valid and could not be routed
 	// PushRecordsBad counts records of the push topic that were no pushes.
 	PushRecordsBad uint64

@@ -19,20 +19,21 @@ import (
 type world struct {
 	t *testing.T
 
-	mu      sync.Mutex
-	clients map[string]*message.ClientInfo
-	version map[message.Key]uint64
-	seq     map[message.Key]uint64
-	logged  map[message.Key][]*message.Push
-	downs   []sentDown
-	wake    chan struct{} // closed and replaced with each record
-	nodes   map[string]bool
-	full    map[string]bool
-	mute    map[string]bool // takes records and does not answer calls
-	answer  func(client string, p *message.Push) *message.Payload
-	apis    map[string]func(*message.Reply)
-	failLog error
-	loads   int // calls of Nodes
+	mu       sync.Mutex
+	clients  map[string]*message.ClientInfo
+	version  map[message.Key]uint64
+	seq      map[message.Key]uint64
+	logged   map[message.Key][]*message.Push
+	downs    []sentDown
+	wake     chan struct{} // closed and replaced with each record
+	nodes    map[string]bool
+	full     map[string]bool
+	mute     map[string]bool // takes records and does not answer calls
+	answer   func(client string, p *message.Push) *message.Payload
+	apis     map[string]func(*message.Reply)
+	failLog  error
+	notFound error // of Find
+	loads    int   // calls of Nodes
 
 	up chan *message.Up
 }
@@ -53,7 +54,7 @@ func newWorld(t *testing.T) *world {
 		t: t, clients: make(map[string]*message.ClientInfo), version: make(map[message.Key]uint64),
 		seq: make(map[message.Key]uint64), logged: make(map[message.Key][]*message.Push), wake: make(chan struct{}),
 		nodes: make(map[string]bool), full: make(map[string]bool), mute: make(map[string]bool),
-		apis: make(map[string]func(*message.Reply)), up: make(chan *message.Up, 100_000),
+		apis: make(map[string]func(*message.Reply)), up: make(chan *message.Up, 100_000), notFound: message.ErrNotFound,
 	}
 }
 

@@ -380,3 +380,52 @@ func TestRedisAway(t *testing.T) {
 		t.Errorf("%d clients, %d users, %v", n, u, err)
 	}
 }
+
+// Several processes learn of one another's pushes.
+func TestRedisReceipts(t *testing.T) {
+	s := redistest.Start(t)
+	r := NewRedis(redistest.Client(t, s.Addr), RedisOptions{})
+	id := "an id {with} anything\n in it"
+	lease := time.Hour
+	began := time.Now()
+	claim := func(attempt string, want message.Receipt) {
+		t.Helper()
+		got, err := r.Claim(t.Context(), id, "m-"+attempt, attempt, lease, time.Minute)
+		if d := time.Since(began); got.Begun.Before(began.Add(-time.Second)) || got.Begun.After(began.Add(d)) {
+			t.Errorf("begun at %v, now it is %v", got.Begun, began)
+		}
+		got.Begun = time.Time{}
+		if err != nil || got != want {
+			t.Errorf("attempt %s: %+v, %v; want %+v", attempt, got, err, want)
+		}
+	}
+	note := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	claim("1", message.Receipt{MessageID: "m-1"})
+	claim("2", message.Receipt{MessageID: "m-1", Busy: true})
+	note(r.Fail(t.Context(), id, "2", time.Minute)) // which has no claim
+	claim("3", message.Receipt{MessageID: "m-1", Busy: true})
+	note(r.Fail(t.Context(), id, "1", time.Minute))
+	claim("4", message.Receipt{MessageID: "m-1", Tried: true})
+	lease = 0 // it is over
+	claim("5", message.Receipt{MessageID: "m-1", Tried: true})
+	lease = time.Hour
+	note(r.Settle(t.Context(), id, "4", 7, time.Minute)) // which was too slow
+	claim("6", message.Receipt{MessageID: "m-1", Busy: true})
+	note(r.Settle(t.Context(), id, "5", 3, time.Minute))
+	claim("7", message.Receipt{MessageID: "m-1", Done: true, Nodes: 3})
+	note(r.Fail(t.Context(), id, "5", time.Minute))
+	claim("8", message.Receipt{MessageID: "m-1", Done: true, Nodes: 3})
+
+	keys := strings.TrimSpace(s.Run("--raw", "KEYS", "ws:receipt:*"))
+	if ttl := s.Run("--raw", "PTTL", keys); strings.HasPrefix(ttl, "-") {
+		t.Errorf("the receipt %q lives for %s", keys, ttl)
+	}
+	s.Run("DEL", keys)
+	note(r.Settle(t.Context(), id, "5", 3, time.Minute)) // it has expired
+	claim("9", message.Receipt{MessageID: "m-9"})
+}

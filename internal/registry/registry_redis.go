@@ -37,6 +37,7 @@ type RedisOptions struct {
 //	ws:node:clients:{n}   sorted set of the IDs on a node               owner: the node, Bury
 //	ws:node:keys:{n}      set of the keys that it has entered           owner: the node, Bury
 //	ws:saved:{pid}        hash: where a client stands                   the TTL of Save
+//	ws:receipt:{id}       string: what was pushed for a dedup_id        the TTL of Claim
 //
 // t is the namespace and the room or user, see [redis.Tag]; a whole namespace is
 // the room without a name.

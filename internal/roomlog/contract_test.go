@@ -2,6 +2,7 @@ package roomlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -15,6 +16,7 @@ type store interface {
 	Append(ctx context.Context, key message.Key, p *message.Push) (message.Appended, error)
 	Heads(ctx context.Context, keys []message.Key) ([]message.Position, error)
 	Range(ctx context.Context, key message.Key, after message.Position, limit int) ([]message.Logged, bool, error)
+	Find(ctx context.Context, key message.Key, messageID string, since time.Time) (message.Appended, error)
 }
 
 var _ store = (*Memory)(nil)
@@ -41,6 +43,7 @@ func testStore(t *testing.T, open func(t *testing.T) (store, func(time.Duration)
 		{"the clock runs backwards", testBackwards},
 		{"another epoch", testEpoch},
 		{"keys do not mix", testKeys},
+		{"a message is found by its ID", testFind},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, advance := open(t)
@@ -95,6 +98,12 @@ func (f *fixture) want(key message.Key, after message.Position, complete bool, i
 	if !slices.Equal(gotIDs, ids) {
 		f.Errorf("got %v, want %v", gotIDs, ids)
 	}
+}
+
+// now is the store's clock, which a key without a log is at.
+func (f *fixture) now() time.Time {
+	f.Helper()
+	return time.UnixMicro(int64(f.head("r:/,never").Seq))
 }
 
 func testRange(f *fixture) {
@@ -210,6 +219,34 @@ func testKeys(f *fixture) {
 	f.want("u:/,doc", start, true, "shared")
 	f.want("r:/chat,doc", start, true, "shared")
 	f.want("r:/,do", start, true)
+}
+
+func testFind(f *fixture) {
+	began := f.now()
+	find := func(id string, key message.Key, since time.Time, want *message.Appended, wantErr error) {
+		f.Helper()
+		got, err := f.Find(f.Context(), key, id, since)
+		if !errors.Is(err, wantErr) || wantErr == nil && (got.Position != want.Position || got.Prev != want.Prev) {
+			f.Errorf("%s is found at %+v, %v; want %+v, %v", id, got, err, want, wantErr)
+		}
+	}
+	find("0", doc, began, nil, message.ErrNotFound) // a key without a log
+	at := f.fill(doc, 8)
+	find("0", doc, began, &at[0], nil)
+	find("7", doc, began, &at[7], nil)
+	find("x", doc, began, nil, message.ErrNotFound) // the log is whole
+	find("0", "r:/,other", began, nil, message.ErrNotFound)
+	f.advance(20 * time.Second)
+	later := f.now()
+	find("x", doc, later, nil, message.ErrNotFound)
+	f.fill(doc, 5)
+	last := f.append(doc, "last") // the first four are trimmed
+	find("last", doc, later, &last, nil)
+	find("x", doc, began, nil, message.ErrForgotten)
+	find("x", doc, later, nil, message.ErrNotFound)
+	f.advance(10 * time.Minute)
+	find("x", "r:/,other", later, nil, message.ErrForgotten) // it would have expired
+	find("x", doc, f.now(), nil, message.ErrNotFound)
 }
 
 func TestMemory(t *testing.T) {

@@ -177,6 +177,33 @@ func (m *Memory) Range(
 	return l.after(after.Seq, limit), after.Seq >= l.trimmed, nil
 }
 
+// Find returns the place of the message with that ID in a key's log, without the
+// membership's version, or [message.ErrNotFound]. It was appended after since, if it was;
+// [message.ErrForgotten]: what the log has dropped since then might be it. The time that
+// this takes is in proportion to the log.
+func (m *Memory) Find(_ context.Context, key message.Key, messageID string, since time.Time) (message.Appended, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.tick()
+	l := m.live(key)
+	if l == nil {
+		if m.lostNow() > 0 || now.Sub(since) > m.opts.Window {
+			return message.Appended{}, message.ErrForgotten
+		}
+		return message.Appended{}, message.ErrNotFound
+	}
+	for _, r := range l.after(0, 0) {
+		if r.Push.ID == messageID {
+			return message.Appended{Position: message.Position{Epoch: m.epoch, Seq: r.Seq}, Prev: r.Prev}, nil
+		}
+	}
+	whole := l.restart && l.trimmed == 0
+	if oldest := m.start.Add(l.records[l.head].at); !whole && !oldest.Before(since) {
+		return message.Appended{}, message.ErrForgotten
+	}
+	return message.Appended{}, message.ErrNotFound
+}
+
 // Sweep drops what is past the window. Whoever owns the store calls it now and
 // then, so that an idle one gives its memory back.
 func (m *Memory) Sweep() {

@@ -70,8 +70,12 @@ var appendLua string
 //go:embed lua/clock.lua
 var clockLua string
 
+//go:embed lua/find.lua
+var findLua string
+
 var (
 	appendScript = redis.NewScript(appendLua)
+	findScript   = redis.NewScript(findLua)
 	clockScript  = redis.NewScript(clockLua)
 )
 
@@ -324,6 +328,50 @@ func (r *Redis) after(
 		return nil, false, err
 	}
 	return records, records[0].Prev+uint64(r.opts.Window.Microseconds()) < now, nil
+}
+
+// clockSkew is how far the clocks of a Cluster's servers may be apart.
+const clockSkew = time.Second
+
+// Find returns the place of a message in a key's log, as [Memory.Find] does. The server
+// does the looking.
+func (r *Redis) Find(ctx context.Context, key message.Key, messageID string, since time.Time) (message.Appended, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+	defer cancel()
+	at, err := r.find(ctx, key, messageID, since.Add(-clockSkew))
+	if err != nil {
+		return message.Appended{}, fmt.Errorf("find a message in the log of %s: %w", key, err)
+	}
+	return at, nil
+}
+
+func (r *Redis) find(ctx context.Context, key message.Key, messageID string, since time.Time) (at message.Appended, err error) {
+	results := redis.Pipeline(ctx, r.client, []redis.Call{
+		redis.Query("GET", r.epochKey()),
+		{
+			Script: findScript, Keys: []string{r.key("log", key)},
+			Args: []string{
+				messageID, strconv.FormatUint(micros(since), 10), strconv.FormatInt(r.opts.Window.Milliseconds(), 10), r.skewMicros(),
+			},
+		},
+	})
+	if at.Epoch, err = r.epoch(ctx, results[0]); err != nil {
+		return at, err
+	}
+	reply, err := results[1].AsStrSlice()
+	switch {
+	case err != nil:
+		return at, err
+	case len(reply) == 1 && reply[0] == "forgotten":
+		return at, message.ErrForgotten
+	case len(reply) != 2:
+		return at, message.ErrNotFound
+	}
+	if at.Seq, err = strconv.ParseUint(reply[0], 10, 64); err != nil {
+		return at, err
+	}
+	at.Prev, err = strconv.ParseUint(reply[1], 10, 64)
+	return at, err
 }
 
 // serverClock returns the server's clock in µs.

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { connectEvent, payloadOf } from './harness/backend.mjs';
 import { combinations, everythingOf, inboxOf } from './harness/clients.mjs';
 import { PollingSession } from './harness/raw_http.mjs';
-import { cluster, holdfastOnly, oneProcessOnly } from './harness/target.mjs';
+import { cluster, holdfastOnly } from './harness/target.mjs';
 import { everythingToBackend, useWorld } from './harness/world.mjs';
 
 /** Lets a connecting client be user `auth.uid` in room `auth.guid`. */
@@ -144,7 +144,7 @@ describe('push', () => {
     assert.deepEqual(packets.sort(), ['42["cursor","a",3]', '42["cursor","b",3]', '42["end"]']);
   });
 
-  it('dedup_id: the same ID is routed once', { ...holdfastOnly('it has no such thing'), ...oneProcessOnly('each ws-api remembers its own') }, async () => {
+  it('dedup_id: the same ID is routed once', holdfastOnly('it has no such thing'), async () => {
     const room = world.room();
     const all = everythingOf(await join({}, { guid: room }));
     const first = await world.api.push({ room }, 'once', [1], { dedupId: `d-${room}` });

@@ -404,8 +404,9 @@ type PushRequest struct {
 	// most 60 s.
 	AckTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=ack_timeout,json=ackTimeout,proto3" json:"ack_timeout,omitempty"`
 	// Make a retry harmless: a push whose dedup_id was routed within the last two
-	// minutes is not routed again and gets the first one's answer. Each ws-api
-	// process remembers its own.
+	// minutes is not routed again and gets the first one's answer, whichever ws-api
+	// process the retry comes to. PushAndWait, and any push where the processes share
+	// no store, is remembered by the one process that it came to.
 	DedupId string `protobuf:"bytes,8,opt,name=dedup_id,json=dedupId,proto3" json:"dedup_id,omitempty"`
 	// X-Trace-ID and traceparent, to find the message in traces and logs. They are
 	// also taken from the call's own headers. Others are ignored.
