@@ -105,6 +105,10 @@ type member struct {
 	client *kgo.Client
 	ending chan struct{} // closed when nobody waits for what is in flight any more
 
+	// committing is held from a look at the positions until Kafka has them. Else one who
+	// has looked earlier may commit later, and what is settled comes again.
+	committing sync.Mutex
+
 	mu     sync.Mutex
 	parts  map[int32]*part
 	gone   int           // in flight in parts that were forgotten
@@ -387,6 +391,8 @@ func (m *member) forget(ids []int32) {
 
 // commit tells Kafka how far each partition is settled.
 func (m *member) commit(ctx context.Context) error {
+	m.committing.Lock()
+	defer m.committing.Unlock()
 	m.mu.Lock()
 	offsets := make(map[int32]kgo.EpochOffset)
 	for id, p := range m.parts {
