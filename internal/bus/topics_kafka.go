@@ -63,13 +63,13 @@ func (b *Kafka) PrepareTopics(ctx context.Context) error {
 	for i, t := range wanted {
 		names[i] = t.name
 	}
-	for try := 0; ; try++ {
+	for {
 		there, err := admin.ListTopics(ctx, names...)
 		if err == nil {
 			err = b.checkTopics(wanted, there)
 		}
-		// A broker may not have heard yet of a topic that another one has just made.
-		if err == nil || !b.opts.CreateTopics || try == 20 || !wait(ctx, 50*time.Millisecond) {
+		// A broker may not have heard yet of a topic that was made a moment ago.
+		if !b.opts.CreateTopics || !errors.Is(err, ErrTopicMissing) || !wait(ctx, 50*time.Millisecond) {
 			return err
 		}
 	}
