@@ -44,6 +44,7 @@ func TestKafka(t *testing.T) {
 		{"more nodes than partitions", testKafkaMoreInboxes},
 		{"what is malformed is dropped", testKafkaMalformed},
 		{"close flushes", testKafkaCloseFlushes},
+		{"order across a move", testKafkaFlush},
 		{"pushes", testKafkaPushes},
 		{"topics", testKafkaTopics},
 		{"no broker", testKafkaUnreachable},

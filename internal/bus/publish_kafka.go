@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -19,15 +20,32 @@ type upQueue struct {
 	wake     chan struct{} // holds at most one: the queue is no longer empty
 
 	mu        sync.Mutex
-	queue     []*message.Up
+	queue     []queued
 	items     int // in the queue or on their way
 	bytes     int64
+	waves     []*wave // oldest first; what is published belongs to the last
 	published uint64
 	full      uint64
 }
 
+type queued struct {
+	up   *message.Up
+	wave *wave
+}
+
+// wave is what was published between two flushes. Partitions do not wait for one
+// another, so that a later event may be in Kafka before an earlier one, and how many
+// are there does not tell which.
+type wave struct {
+	open int           // that Kafka does not have
+	done chan struct{} // closed when Kafka has it, and all before it
+}
+
+func newWave() *wave { return &wave{done: make(chan struct{})} }
+
 func (q *upQueue) init(items int, bytes int64) {
 	q.maxItems, q.maxBytes, q.wake = items, bytes, make(chan struct{}, 1)
+	q.waves = []*wave{newWave()}
 }
 
 func (q *upQueue) put(up *message.Up) error {
@@ -38,7 +56,9 @@ func (q *upQueue) put(up *message.Up) error {
 		q.full++
 		return message.ErrFull
 	}
-	q.queue = append(q.queue, up)
+	last := q.waves[len(q.waves)-1]
+	last.open++
+	q.queue = append(q.queue, queued{up, last})
 	q.items++
 	q.bytes += size
 	q.published++
@@ -47,7 +67,7 @@ func (q *upQueue) put(up *message.Up) error {
 }
 
 // takeAll returns what waits and leaves into, emptied, in its place.
-func (q *upQueue) takeAll(into []*message.Up) []*message.Up {
+func (q *upQueue) takeAll(into []queued) []queued {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	waiting := q.queue
@@ -55,12 +75,48 @@ func (q *upQueue) takeAll(into []*message.Up) []*message.Up {
 	return waiting
 }
 
-// done makes room for as much as one event took.
-func (q *upQueue) done(size int) {
+// done makes room for as much as one event took, which was of that wave.
+func (q *upQueue) done(size int, of *wave) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.items--
 	q.bytes -= int64(size)
+	of.open--
+	for len(q.waves) > 1 && q.waves[0].open == 0 {
+		close(q.waves[0].done)
+		q.waves = q.waves[1:]
+	}
+}
+
+// flush returns when no event that was published before waits or is on its way.
+func (q *upQueue) flush(ctx context.Context) error {
+	done := q.endWave()
+	if done == nil {
+		return nil
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// endWave returns what is closed when all that was published so far is done; nil: it
+// is. There is no more than one wave, of some bytes, for each flush since the oldest
+// event was published.
+func (q *upQueue) endWave() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	last := q.waves[len(q.waves)-1]
+	switch {
+	case q.items == 0:
+		return nil
+	case last.open == 0: // then there is one before it, for which others wait as well
+		return q.waves[len(q.waves)-2].done
+	}
+	q.waves = append(q.waves, newWave())
+	return last.done
 }
 
 func (q *upQueue) stats(s *Stats) {
@@ -84,19 +140,28 @@ func (b *Kafka) Publish(up *message.Up) error {
 	return b.up.put(up)
 }
 
+// Flush returns when Kafka has every event that was published before, apart from
+// those that it refuses for good.
+func (b *Kafka) Flush(ctx context.Context) error {
+	if err := b.up.flush(ctx); err != nil {
+		return fmt.Errorf("wait for events to be in Kafka: %w", err)
+	}
+	return nil
+}
+
 // writeEvents hands events to the client until the bus is closed and the queue empty.
 // Records are made here rather than on the shards, which have sockets to serve.
 func (b *Kafka) writeEvents() {
 	defer close(b.written)
-	var batch []*message.Up
+	var batch []queued
 	for {
 		clear(batch)
 		if cap(batch) > 4*upBatch {
 			batch = nil // a burst has made it large
 		}
 		batch = b.up.takeAll(batch)
-		for _, up := range batch {
-			b.writeEvent(up)
+		for _, e := range batch {
+			b.writeEvent(e)
 		}
 		if len(batch) > 0 {
 			continue
@@ -112,8 +177,8 @@ func (b *Kafka) writeEvents() {
 		b.mu.RLock()
 		batch = b.up.takeAll(batch)
 		b.mu.RUnlock()
-		for _, up := range batch {
-			b.writeEvent(up)
+		for _, e := range batch {
+			b.writeEvent(e)
 		}
 		return
 	}
@@ -121,11 +186,12 @@ func (b *Kafka) writeEvents() {
 
 // writeEvent has the client write an event. The client tries until Kafka has it, in
 // order, and without writing it twice.
-func (b *Kafka) writeEvent(up *message.Up) {
+func (b *Kafka) writeEvent(e queued) {
+	up := e.up
 	key, headers, body := up.Record()
 	size := up.Size()
 	b.events.Produce(context.Background(), kafkaRecord(b.upTopic(), key, b.signed(headers), body), func(_ *kgo.Record, err error) {
-		b.up.done(size)
+		b.up.done(size, e.wave)
 		switch {
 		case err == nil:
 			b.upWritten.Add(1)
