@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,9 @@ type benchCommand struct {
 	Scenarios []string      `arg:"" optional:"" name:"run" help:"Scenarios, one after the other; see below."`
 	URL       string        `name:"url" help:"Where clients connect." default:"http://127.0.0.1:8000" placeholder:"URL"`
 	API       string        `name:"api" env:"HOLDFAST_API" help:"URL of the API, for scenarios that push." default:"http://127.0.0.1:8001" placeholder:"URL"`
-	Protocol  string        `help:"What clients speak: eio4 (Socket.IO clients v3 and v4), eio3 (v2), bare (WebSocket and no packets), centrifugo." enum:"eio4,eio3,bare,centrifugo" default:"eio4"`
+	Client    string        `help:"Which socket.io-client the clients are like: 2, 3 or 4 (the default); 3 and 4 put the same on the wire." enum:",2,3,4" default:"" placeholder:"V"`
+	Transport string        `help:"How they reach the server: websocket at once, polling alone, or upgrade: polling first, then a WebSocket, as stock clients do." enum:"websocket,polling,upgrade" default:"websocket" placeholder:"T"`
+	Protocol  string        `help:"What they speak, instead of --client: eio4 (clients 3 and 4), eio3 (2), or to other servers bare (WebSocket and no packets), centrifugo." enum:",eio4,eio3,bare,centrifugo" default:"" placeholder:"P"`
 	Path      string        `help:"The endpoint's path; the protocol's usual one by default." placeholder:"P"`
 	Secret    string        `env:"HOLDFAST_AUTH_JWT_SECRET" help:"Give each client a token that is signed with this (HS256)."`
 	Insecure  bool          `help:"With https, take any certificate."`
@@ -30,7 +33,7 @@ type benchCommand struct {
 	Size      int           `help:"Size of a message in bytes."`
 	Hz        float64       `help:"Cursors a second in each room."`
 	Scale     float64       `help:"Share of the reference's 500,000 users in s1 to s4. Default 0.01."`
-	Processes int           `help:"Processes for the clients; 0: one for each 15,000, this one when one will do."`
+	Processes int           `help:"Processes for the clients; 0: one for each 15,000 (8,000 when they poll), this one when one will do."`
 	PID       int           `name:"pid" help:"The server's process, to measure it. By default the one that listens at the URL, when it is on this machine."`
 	JSON      string        `name:"json" help:"Write the results to this file; - is the standard output." placeholder:"F"`
 	HTML      string        `name:"html" help:"Write a page with plots to this file." placeholder:"F"`
@@ -45,7 +48,8 @@ that it kept waiting. Example, with holdfast dev running:
 
   holdfast bench broadcast --clients 5000 --every 500ms --html bench.html
 
-A process opens as many connections as ulimit -n says; the server needs as many.`
+A client that polls has two connections, one that upgrades three for a moment. A
+process opens as many as ulimit -n says; the server needs as many.`
 }
 
 // Run plays the scenarios and reports.
@@ -74,8 +78,12 @@ func (c *benchCommand) Run(w *world) error {
 // play stops at the first scenario that fails; its result, as far as it got, is
 // the last.
 func (c *benchCommand) play(ctx context.Context, w *world) (results []*loadgen.Result, err error) {
+	protocol, err := c.protocol()
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
 	target := loadgen.Target{
-		URL: c.URL, Path: c.Path, Protocol: loadgen.Protocol(c.Protocol), Insecure: c.Insecure, Secret: c.Secret,
+		URL: c.URL, Path: c.Path, Protocol: protocol, Transport: loadgen.Transport(c.Transport), Insecure: c.Insecure, Secret: c.Secret,
 	}
 	pid, err := c.server(w)
 	if err != nil {
@@ -110,9 +118,22 @@ func (c *benchCommand) play(ctx context.Context, w *world) (results []*loadgen.R
 	return results, nil
 }
 
+// protocol is what --client or --protocol asks for.
+func (c *benchCommand) protocol() (loadgen.Protocol, error) {
+	byClient := map[string]loadgen.Protocol{"2": loadgen.SocketIO4, "3": loadgen.SocketIO5, "4": loadgen.SocketIO5}[c.Client]
+	asked := loadgen.Protocol(c.Protocol)
+	if byClient != "" && asked != "" && asked != byClient {
+		return "", fmt.Errorf("--client %s speaks %s, but --protocol says %s; one of the two is enough", c.Client, byClient, asked)
+	}
+	return cmp.Or(asked, byClient, loadgen.SocketIO5), nil
+}
+
 // swarm is in this process, or in several workers.
 func (c *benchCommand) swarm(ctx context.Context, t loadgen.Target) (loadgen.Swarm, error) {
-	const perProcess = 15_000
+	perProcess := 15_000
+	if t.Transport == loadgen.Polling { // two connections each
+		perProcess = 8000
+	}
 	n := c.Processes
 	if n == 0 {
 		for _, name := range c.Scenarios {

@@ -2,201 +2,96 @@ package loadgen
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"io"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
 
-	"holdfast/internal/netpoll"
 	"holdfast/wsframe"
 )
 
 // phase is where a client stands.
 //
-//	upgrading ──101──▶ joining ──answer to CONNECT──▶ up ──▶ gone
-//	    └─────────────────┴──── refused, timed out ──────────▶ gone
+//	coming ──connected, and on the transport that it is to have──▶ up ──▶ gone
+//	   │                                                           ├─▶ leaving ─▶ gone
+//	   └── refused, timed out ─────────────────────────────────────┴──────────────▶ gone
+//
+// One that polls says that it leaves, and waits for the answer.
 type phase uint8
 
 const (
-	upgrading phase = iota
-	joining
+	coming phase = iota
 	up
+	leaving
 	gone
 )
 
-// client is one connection. Everything in it belongs to its loop.
+// client is one client. Everything in it belongs to its loop.
 type client struct {
 	loop    *loop
-	conn    netpoll.Conn
 	attempt *attempt // until it is up or gone
-	reader  wsframe.Reader
-	head    []byte // of the server's answer, until it is whole
-	out     []byte // what the socket did not take yet
-	auth    []byte // the auth object, until it was sent
+	socket  *link    // its WebSocket; beside polling one that it may move to
+	polling *polling // nil: the WebSocket is its transport
+	auth    []byte   // the auth object, until it was sent
 	due     time.Time
 	ping    time.Duration // the client's own heartbeat (Engine.IO 3)
 	pingAt  time.Time
 	place   int // in loop.clients
 	index   int // number in the plan
+	source  int // which address it comes from
 	phase   phase
+	joined  bool // as far as its protocol goes
 	lead    bool // the first of its room
 }
-
-var _ netpoll.Handler = (*client)(nil)
 
 // refusal is an error that the server told.
 type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// OnData reads the answer to the handshake, then frames.
-func (c *client) OnData(b []byte) {
-	if c.phase == gone {
+// begin says the first word.
+func (c *client) begin(k *link, query string) {
+	t := c.loop.target
+	if t.Transport == WebSocket {
+		c.socket = k
+		k.request = t.upgradeRequest(c.loop.host, query)
 		return
 	}
-	c.loop.stats.Bytes += int64(len(b))
-	if c.phase == upgrading {
-		rest, err := c.answer(b)
-		if err != nil {
-			c.end(err)
-			return
-		}
-		if b = rest; len(b) == 0 {
-			return
-		}
-	}
-	c.loop.current = c
-	if err := c.reader.Feed(&c.loop.reading, b, c.loop.emit); err != nil {
-		c.end(err)
-	}
-}
-
-// maxHead bounds the answer to the handshake.
-const maxHead = 16 << 10
-
-// answer reads on in the HTTP answer and returns what follows it.
-func (c *client) answer(b []byte) (rest []byte, err error) {
-	c.head = append(c.head, b...)
-	head, rest, whole := bytes.Cut(c.head, []byte("\r\n\r\n"))
-	switch {
-	case !whole && len(c.head) > maxHead:
-		return nil, errors.New("the answer to the handshake is too long")
-	case !whole:
-		return nil, nil
-	}
-	status, _, _ := bytes.Cut(head, []byte("\r\n"))
-	f := bytes.Fields(status)
-	switch {
-	case len(f) < 2 || !bytes.HasPrefix(f[0], []byte("HTTP/1.1")):
-		return nil, errors.New("the answer to the handshake is not HTTP")
-	case string(f[1]) != "101":
-		return nil, refusal("HTTP " + string(f[1]))
-	case !bytes.Contains(head, []byte(upgradeAnswer)):
-		return nil, errors.New("the answer to the handshake has a wrong Sec-WebSocket-Accept")
-	}
-	c.head = nil
-	c.phase = joining
-	c.upgraded()
-	return rest, nil
-}
-
-// frame is called for each message and control frame.
-func (c *client) frame(op wsframe.Opcode, payload []byte) error {
-	switch op {
-	case wsframe.Text:
-		return c.text(payload)
-	case wsframe.Ping:
-		c.send(wsframe.Pong, payload)
-		c.loop.stats.Pings++
-	case wsframe.Close:
-		code, reason, err := wsframe.ParseClose(payload)
-		if err != nil {
-			return err
-		}
-		return refusal(fmt.Sprintf("close %d %s", code, reason))
-	case wsframe.Binary:
-		c.loop.stats.Other++
-	case wsframe.Pong, wsframe.Continuation:
-	}
-	return nil
-}
-
-// OnWritable sends what is left.
-func (c *client) OnWritable() { c.flush() }
-
-// OnClosed ends the client.
-func (c *client) OnClosed(err error) {
-	if errors.Is(err, io.EOF) {
-		err = refusal("closed by the server")
-	}
-	c.end(err)
+	c.polling = &polling{client: c, query: query, poll: k}
+	k.role = pollLink
+	k.request = c.polling.get()
 }
 
 // write sends one text message.
-func (c *client) write(text []byte) { c.send(wsframe.Text, text) }
-
-// maxPending bounds what waits for a server that does not read.
-const maxPending = 1 << 20
-
-func (c *client) send(op wsframe.Opcode, payload []byte) {
-	if c.phase == gone {
-		return
-	}
-	if len(c.out)+len(payload) > maxPending {
-		c.end(errors.New("the server does not read"))
-		return
-	}
-	var mask [4]byte
-	m := rand.Uint32()
-	mask[0], mask[1], mask[2], mask[3] = byte(m), byte(m>>8), byte(m>>16), byte(m>>24)
-	if len(c.out) > 0 {
-		c.out = wsframe.AppendMaskedFrame(c.out, op, false, mask, payload)
-		return
-	}
-	c.loop.scratch = wsframe.AppendMaskedFrame(c.loop.scratch[:0], op, false, mask, payload)
-	c.push(c.loop.scratch)
-}
-
-// push gives b to the socket and keeps a copy of what it does not take.
-func (c *client) push(b []byte) {
-	n, err := c.conn.Writev([][]byte{b})
-	if err != nil {
-		c.end(err)
-		return
-	}
-	if n < len(b) {
-		c.out = append(c.out, b[n:]...)
-	}
-}
-
-func (c *client) flush() {
-	if c.phase == gone || len(c.out) == 0 {
-		return
-	}
-	n, err := c.conn.Writev([][]byte{c.out})
+func (c *client) write(text []byte) {
 	switch {
-	case err != nil:
-		c.end(err)
-	case n == len(c.out):
-		c.out = nil
+	case c.phase == gone:
+	case c.polling != nil:
+		c.polling.say(text)
 	default:
-		c.out = c.out[n:]
+		c.socket.send(wsframe.Text, text)
 	}
 }
 
-// arrived is called when the client is connected as far as its protocol goes.
-func (c *client) arrived(now time.Time) {
-	if c.phase == up {
+// connected is called when the client has been let in.
+func (c *client) connected(now time.Time) {
+	if c.joined {
+		return
+	}
+	c.joined, c.auth = true, nil
+	c.loop.stats.Connect.Record(now.Sub(c.due))
+	if c.polling == nil || c.polling.settled() {
+		c.arrived()
+	}
+}
+
+// arrived is called when nothing is to come any more.
+func (c *client) arrived() {
+	if c.phase != coming {
 		return
 	}
 	c.phase = up
-	c.auth = nil
 	delete(c.loop.waiting, c)
 	c.loop.stats.Arrived++
-	c.loop.stats.Connect.Record(now.Sub(c.due))
 	c.loop.up = append(c.loop.up, c)
 	c.place = len(c.loop.up) - 1
 	if c.lead {
@@ -206,38 +101,63 @@ func (c *client) arrived(now time.Time) {
 	c.attempt = nil
 }
 
-// end closes the connection, and counts why when the client did not want it (err
-// is not nil).
-func (c *client) end(err error) {
-	if c.phase == gone {
+// leave ends the client because it was asked to go.
+func (c *client) leave(now time.Time) {
+	if c.polling == nil {
+		c.end(nil)
 		return
 	}
+	c.down()
+	c.phase = leaving
+	c.loop.leaving[c] = now.Add(leaveTimeout)
+	c.polling.leave()
+}
+
+// leaveTimeout is how long a client waits for an answer to its last word.
+const leaveTimeout = 5 * time.Second
+
+// down takes the client off the lists of those that are up.
+func (c *client) down() {
 	l := c.loop
-	if c.phase == up {
-		last := l.up[len(l.up)-1]
-		l.up[c.place], last.place = last, c.place
-		l.up[len(l.up)-1] = nil
-		l.up = l.up[:len(l.up)-1]
-		if c.lead {
-			l.leads = slices.DeleteFunc(l.leads, func(o *client) bool { return o == c })
-		}
+	last := l.up[len(l.up)-1]
+	l.up[c.place], last.place = last, c.place
+	l.up[len(l.up)-1] = nil
+	l.up = l.up[:len(l.up)-1]
+	if c.lead {
+		l.leads = slices.DeleteFunc(l.leads, func(o *client) bool { return o == c })
 	}
-	if err != nil {
-		l.stats.count(reason(err), 1)
-		if c.phase == up {
+}
+
+// end closes the connections, and counts why when the client did not want it (err
+// is not nil).
+func (c *client) end(err error) {
+	l := c.loop
+	switch c.phase {
+	case gone:
+		return
+	case up:
+		c.down()
+		if err != nil {
 			l.stats.Lost++
-		} else {
-			l.stats.Failed++
+			l.stats.count(reason(err), 1)
 		}
-	}
-	delete(l.waiting, c)
-	c.phase = gone
-	c.conn.Close()
-	c.out, c.head, c.auth = nil, nil, nil
-	if c.attempt != nil {
+	case coming:
+		if err != nil {
+			l.stats.Failed++
+			l.stats.count(reason(err), 1)
+		}
+		delete(l.waiting, c)
 		c.attempt.finish()
 		c.attempt = nil
+	case leaving: // however that ends
+		delete(l.leaving, c)
 	}
+	c.phase = gone
+	c.socket.close()
+	if c.polling != nil {
+		c.polling.close()
+	}
+	c.auth = nil
 }
 
 // timeMark stands before the due time, in nanoseconds since 1970, of what is sent

@@ -15,17 +15,24 @@ import (
 
 // upgraded is called when the WebSocket stands: who speaks first?
 func (c *client) upgraded() {
+	if c.polling != nil {
+		c.socket.send(wsframe.Text, []byte("2probe"))
+		return
+	}
 	switch c.loop.target.Protocol {
 	case Bare:
-		c.arrived(time.Now())
+		c.connected(time.Now())
 	case Centrifugo:
 		c.write([]byte(`{"id":1,"connect":{}}`))
 	case SocketIO5, SocketIO4: // the server
 	}
 }
 
-// text takes one text message.
+// text takes one text message of the WebSocket.
 func (c *client) text(b []byte) error {
+	if c.polling != nil {
+		return c.polling.text(b)
+	}
 	now := time.Now()
 	switch c.loop.target.Protocol {
 	case Bare:
@@ -39,24 +46,28 @@ func (c *client) text(b []byte) error {
 		return c.centrifugo(b, now)
 	case SocketIO5, SocketIO4:
 	}
-	return c.packet(b, now)
-}
-
-// packet takes one packet of Engine.IO.
-func (c *client) packet(b []byte, now time.Time) error {
 	p, err := engineio.ParseText(c.version(), b)
 	if err != nil {
 		return err
 	}
+	return c.packet(p, now)
+}
+
+// packet takes one packet of Engine.IO.
+func (c *client) packet(p engineio.Packet, now time.Time) error {
 	switch p.Type {
 	case engineio.Open:
-		return c.open(b, now)
+		return c.open(p, now)
 	case engineio.Ping:
 		c.loop.stats.Pings++
 		c.write([]byte("3"))
 	case engineio.Pong:
 		c.loop.stats.Pings++
 	case engineio.Message:
+		if p.Binary {
+			c.loop.stats.Other++
+			return nil
+		}
 		return c.socketIO(p.Data, now)
 	case engineio.Close:
 		return refusal("Engine.IO close")
@@ -72,12 +83,15 @@ func (c *client) version() engineio.Version {
 	return engineio.V4
 }
 
-func (c *client) open(packet []byte, now time.Time) error {
+func (c *client) open(packet engineio.Packet, now time.Time) error {
+	o, err := engineio.ParseOpen(engineio.AppendText(nil, packet))
+	if err != nil {
+		return err
+	}
+	if c.polling != nil {
+		c.polling.opened(&o)
+	}
 	if c.loop.target.Protocol == SocketIO4 {
-		o, err := engineio.ParseOpen(packet)
-		if err != nil {
-			return err
-		}
 		c.ping = time.Duration(o.PingInterval) * time.Millisecond
 		c.pingAt = now.Add(c.ping)
 		return nil // the server connects the client to /
@@ -95,13 +109,14 @@ func (c *client) socketIO(b []byte, now time.Time) error {
 	rest := b[1:]
 	switch b[0] {
 	case '0':
-		c.arrived(now)
+		c.connected(now)
 	case '1':
 		return refusal("Socket.IO disconnect")
 	case '2':
 		n := digits(rest)
 		c.message(rest, now)
 		if n > 0 { // the server asks for an ack
+			c.loop.stats.Acked++
 			c.write(slices.Concat([]byte("43"), rest[:n], []byte("[]")))
 		}
 	case '3':
@@ -190,7 +205,7 @@ func (c *client) centrifugoReply(line []byte, now time.Time) error {
 	case 1:
 		c.write([]byte(`{"id":2,"subscribe":{"channel":"` + CentrifugoChannel + `"}}`))
 	case 2:
-		c.arrived(now)
+		c.connected(now)
 	}
 	return nil
 }
@@ -237,5 +252,5 @@ func (c *client) load(l *Load, due time.Time) {
 	}
 	c.loop.message = buf
 	c.loop.stats.Sent++
-	c.send(wsframe.Text, buf)
+	c.write(buf)
 }

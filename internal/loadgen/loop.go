@@ -20,18 +20,21 @@ type loop struct {
 	target  *Target
 	host    string
 	engine  netpoll.Engine
+	dialer  *dialer
 	done    chan struct{} // closed when it has ended
 	reading wsframe.ReaderOptions
 
 	// Owned by the goroutine.
-	up      []*client            // those that are connected
-	leads   []*client            // those of them that are the first of their room
-	waiting map[*client]struct{} // those on their way
-	asked   map[uint64]time.Time // acks that are due, by ID
+	up      []*client             // those that are connected
+	leads   []*client             // those of them that are the first of their room
+	waiting map[*client]struct{}  // those on their way
+	leaving map[*client]time.Time // those that have said so, until when they wait for an answer
+	left    []func()              // to run when all of them are gone
+	asked   map[uint64]time.Time  // acks that are due, by ID
 	lastAsk uint64
 	drives  []*drive
 	stats   Stats
-	current *client // whose bytes are being read
+	current *link // whose bytes are being read
 	emit    wsframe.EmitFunc
 	scratch []byte // a frame
 	message []byte // its payload
@@ -41,6 +44,7 @@ type loop struct {
 
 	mu    sync.Mutex
 	inbox []func()
+	ended bool // nothing is taken any more
 }
 
 // drive is a Load under way in one loop.
@@ -52,18 +56,18 @@ type drive struct {
 	end      func()
 }
 
-func newLoop(target *Target, host string) (*loop, error) {
+func newLoop(target *Target, host string, d *dialer) (*loop, error) {
 	engine, err := netpoll.New(netpoll.Auto, netpoll.Options{})
 	if err != nil {
 		return nil, err
 	}
 	l := &loop{
-		target: target, host: host, engine: engine, done: make(chan struct{}),
+		target: target, host: host, engine: engine, dialer: d, done: make(chan struct{}),
 		reading: wsframe.ReaderOptions{Client: true, MaxMessage: 16 << 20},
-		waiting: make(map[*client]struct{}), asked: make(map[uint64]time.Time),
+		waiting: make(map[*client]struct{}), leaving: make(map[*client]time.Time), asked: make(map[uint64]time.Time),
 	}
 	l.emit = func(op wsframe.Opcode, payload []byte) error {
-		if l.current.phase == gone {
+		if l.current.closed {
 			return net.ErrClosed
 		}
 		return l.current.frame(op, payload)
@@ -72,19 +76,28 @@ func newLoop(target *Target, host string) (*loop, error) {
 	return l, nil
 }
 
-// post has f run in the loop. It is never waited for; after the loop's end f is
-// dropped.
-func (l *loop) post(f func()) {
+// post has f run in the loop, and is never waited for. False says that the loop has
+// ended and f was dropped.
+func (l *loop) post(f func()) bool {
 	l.mu.Lock()
-	l.inbox = append(l.inbox, f)
+	ended := l.ended
+	if !ended {
+		l.inbox = append(l.inbox, f)
+	}
 	l.mu.Unlock()
 	l.engine.Wake()
+	return !ended
 }
 
 // call runs f in the loop and waits for it.
 func (l *loop) call(f func()) error {
 	ran := make(chan struct{})
 	l.post(func() { f(); close(ran) })
+	return l.await(ran)
+}
+
+// await waits for what the loop will close.
+func (l *loop) await(ran <-chan struct{}) error {
 	select {
 	case <-ran:
 		return nil
@@ -101,18 +114,31 @@ func (l *loop) run() {
 	defer func() { _ = l.engine.Close() }()
 	for !l.stop {
 		if l.err = l.engine.Poll(l.wait(time.Now())); l.err != nil {
-			return
+			l.stop = true
 		}
-		l.mu.Lock()
-		work := l.inbox
-		l.inbox = nil
-		l.mu.Unlock()
-		for _, f := range work {
-			f()
-		}
+		l.work(false)
 		now := time.Now()
 		l.drive(now)
 		l.sweep(now)
+		if len(l.leaving) == 0 {
+			for _, f := range l.left {
+				f()
+			}
+			l.left = nil
+		}
+	}
+	l.work(true) // so that connections just dialled are closed
+}
+
+// work runs what was posted, the last of it when the loop ends.
+func (l *loop) work(last bool) {
+	l.mu.Lock()
+	work := l.inbox
+	l.inbox = nil
+	l.ended = last
+	l.mu.Unlock()
+	for _, f := range work {
+		f()
 	}
 }
 
@@ -135,8 +161,17 @@ func (l *loop) sweep(now time.Time) {
 	}
 	l.sweepAt = now.Add(sweepEvery)
 	for c := range l.waiting {
-		if now.After(c.attempt.deadline(c)) {
+		switch {
+		case !now.After(c.attempt.deadline(c)):
+		case c.joined:
+			c.polling.stay(refusal("not over in time"))
+		default:
 			c.end(refusal("no answer to the handshake in time"))
+		}
+	}
+	for c, until := range l.leaving {
+		if now.After(until) {
+			c.end(nil)
 		}
 	}
 	if l.target.Protocol != SocketIO4 {
@@ -190,21 +225,26 @@ func (l *loop) add(nc net.Conn, a *attempt, c *client) {
 		a.finish()
 		return
 	}
-	conn, err := l.engine.Add(nc, c)
-	if err != nil {
-		_ = nc.Close()
-		l.failed(a, err)
-		return
-	}
-	c.conn, c.loop, c.attempt = conn, l, a
+	c.loop, c.attempt = l, a
 	c.lead = a.lead(c.index)
 	l.waiting[c] = struct{}{}
 	object, query := l.target.credentials(c.index, a.room(c.index), a.began)
 	if l.target.Protocol == SocketIO5 {
-		c.auth = object
+		c.auth, query = object, ""
 	}
 	l.stats.Late.Record(a.late)
-	c.push(l.target.request(l.host, query))
+	k := &link{client: c}
+	c.begin(k, query)
+	k.dialled(nc, nil)
+}
+
+// dial makes a connection for a link that is not a client's first.
+func (l *loop) dial(k *link) {
+	l.dialer.start(k.client.source, func(nc net.Conn, err error) {
+		if !l.post(func() { k.dialled(nc, err) }) && err == nil {
+			_ = nc.Close()
+		}
+	})
 }
 
 // failed counts an attempt that got no connection.
@@ -222,10 +262,11 @@ func (l *loop) collect() Stats {
 	return s
 }
 
-// leave closes n of the clients that are up, chosen at random.
+// leave has n of the clients that are up leave, chosen at random.
 func (l *loop) leave(n int) {
+	now := time.Now()
 	for ; n > 0 && len(l.up) > 0; n-- {
-		l.up[rand.IntN(len(l.up))].end(nil)
+		l.up[rand.IntN(len(l.up))].leave(now)
 	}
 }
 

@@ -24,12 +24,23 @@ const (
 	Centrifugo Protocol = "centrifugo" // the JSON protocol of Centrifugo
 )
 
+// Transport is how clients of Socket.IO reach the server.
+type Transport string
+
+const (
+	WebSocket Transport = "websocket" // from the first request on
+	Polling   Transport = "polling"   // and nothing else
+	Upgrade   Transport = "upgrade"   // polling first, then a WebSocket where the server offers it
+)
+
 // Target is a server, as its clients see it.
 type Target struct {
 	URL      string   `json:"url"`                // http:// or https://
 	Path     string   `json:"path,omitempty"`     // default /socket.io/, or what the protocol has
 	Protocol Protocol `json:"protocol"`           // default SocketIO5
 	Insecure bool     `json:"insecure,omitempty"` // any certificate will do
+
+	Transport Transport `json:"transport,omitempty"` // default WebSocket
 
 	// Secret signs a token for each client (HS256, subject "u" and its number, all
 	// rooms); none is sent when it is empty.
@@ -76,6 +87,7 @@ type Load struct {
 func (t *Target) withDefaults() (*Target, error) {
 	c := *t
 	c.Protocol = cmp.Or(c.Protocol, SocketIO5)
+	c.Transport = cmp.Or(c.Transport, WebSocket)
 	u, err := url.Parse(c.URL)
 	if err != nil {
 		return nil, fmt.Errorf("read the server's URL: %w", err)
@@ -94,6 +106,12 @@ func (t *Target) withDefaults() (*Target, error) {
 		default:
 			return nil, fmt.Errorf("there is no protocol %q", c.Protocol)
 		}
+	}
+	switch {
+	case c.Transport != WebSocket && c.Transport != Polling && c.Transport != Upgrade:
+		return nil, fmt.Errorf("there is no transport %q", c.Transport)
+	case c.Transport != WebSocket && c.Protocol != SocketIO5 && c.Protocol != SocketIO4:
+		return nil, fmt.Errorf("clients that speak %s have no transport but websocket", c.Protocol)
 	}
 	if ip, err := netip.ParseAddr(u.Hostname()); c.Sources == 0 && err == nil && ip.Is4() && ip.IsLoopback() {
 		c.Sources = 16
@@ -172,16 +190,22 @@ const (
 	upgradeAnswer = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-// request is the opening handshake of a client.
-func (t *Target) request(host, query string) []byte {
-	path := t.Path
+// resource is what a client asks for: the path, and for Engine.IO a query, to which
+// more is added.
+func (t *Target) resource(transport, more string) string {
 	switch t.Protocol {
 	case SocketIO5:
-		path += "?EIO=4&transport=websocket"
+		return t.Path + "?EIO=4&transport=" + transport + more
 	case SocketIO4:
-		path += "?EIO=3&transport=websocket" + query
+		return t.Path + "?EIO=3&transport=" + transport + more
 	case Bare, Centrifugo:
 	}
+	return t.Path
+}
+
+// upgradeRequest opens a WebSocket.
+func (t *Target) upgradeRequest(host, query string) []byte {
 	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\nUser-Agent: holdfast-bench\r\n\r\n", path, host, upgradeKey)
+		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\nUser-Agent: holdfast-bench\r\n\r\n",
+		t.resource("websocket", query), host, upgradeKey)
 }

@@ -57,7 +57,7 @@ func (p *APIPusher) Push(ctx context.Context, size int, due time.Time) error {
 }
 
 // Close implements Pusher.
-func (*APIPusher) Close() error { return nil }
+func (*APIPusher) Close() error { return rest() }
 
 // CentrifugoPusher calls the HTTP API of Centrifugo.
 type CentrifugoPusher struct{ URL, Key string }
@@ -74,7 +74,13 @@ func (p *CentrifugoPusher) Push(ctx context.Context, size int, due time.Time) er
 }
 
 // Close implements Pusher.
-func (*CentrifugoPusher) Close() error { return nil }
+func (*CentrifugoPusher) Close() error { return rest() }
+
+// rest closes the connections that post has kept.
+func rest() error {
+	http.DefaultClient.CloseIdleConnections()
+	return nil
+}
 
 func post(ctx context.Context, to string, body any, header http.Header) error {
 	text, err := json.Marshal(body)
@@ -144,7 +150,7 @@ func (p *FramePusher) handshake(t *Target, host string) error {
 	if err := p.conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := p.conn.Write(t.request(host, "")); err != nil {
+	if _, err := p.conn.Write(t.upgradeRequest(host, "")); err != nil {
 		return err
 	}
 	if err := p.readUntil("\r\n\r\n"); err != nil {

@@ -9,16 +9,17 @@ import (
 
 // Result is what a scenario has shown.
 type Result struct {
-	Scenario string    `json:"scenario"`
-	Server   string    `json:"server"`
-	Protocol Protocol  `json:"protocol"`
-	Options  Options   `json:"options"`
-	Began    time.Time `json:"began"`
-	Seconds  float64   `json:"seconds"`
-	Figures  []Figure  `json:"figures"`
-	Total    Stats     `json:"total"`
-	Samples  []Sample  `json:"samples"` // one a second
-	Error    string    `json:"error,omitempty"`
+	Scenario  string    `json:"scenario"`
+	Server    string    `json:"server"`
+	Protocol  Protocol  `json:"protocol"`
+	Transport Transport `json:"transport"`
+	Options   Options   `json:"options"`
+	Began     time.Time `json:"began"`
+	Seconds   float64   `json:"seconds"`
+	Figures   []Figure  `json:"figures"`
+	Total     Stats     `json:"total"`
+	Samples   []Sample  `json:"samples"` // one a second
+	Error     string    `json:"error,omitempty"`
 }
 
 // Figure is one number.
@@ -184,6 +185,12 @@ func (r *recorder) phase(name, unit string, count func(*Stats) int, play func() 
 	after := r.now()
 	n, took := count(&after.total)-count(&before.total), max(time.Since(began)-r.waited, 1).Seconds()
 	r.figure(name+"."+plain(unit), float64(n)/took, "/s")
+	if acked := after.total.Acked - before.total.Acked; acked > 0 {
+		r.figure(name+".acks", float64(acked)/took, "/s")
+	}
+	if came := after.total.Arrived - before.total.Arrived; came > 0 && unit != "client" {
+		r.figure(name+".clients", float64(came)/took, "/s")
+	}
 	if r.run.PID == 0 || err != nil {
 		return err
 	}
@@ -216,13 +223,19 @@ func (r *recorder) distributions() {
 	for _, d := range []struct {
 		name string
 		h    *Histogram
-	}{{"connect", &t.Connect}, {"delivery", &t.Delivery}, {"round-trip", &t.RoundTrip}, {"generator-late", &t.Late}} {
+	}{{"connect", &t.Connect}, {"upgrade", &t.Upgrade}, {"delivery", &t.Delivery}, {"round-trip", &t.RoundTrip}, {"generator-late", &t.Late}} {
 		if d.h.Count() == 0 {
 			continue
 		}
 		r.figure(d.name+".p50", ms(d.h.Quantile(.5)), "ms")
 		r.figure(d.name+".p99", ms(d.h.Quantile(.99)), "ms")
 		r.figure(d.name+".max", ms(d.h.Max()), "ms")
+	}
+	if t.Requests > 0 {
+		r.figure("requests", float64(t.Requests), "polls and posts")
+	}
+	if r.result.Transport == Upgrade {
+		r.figure("upgraded", float64(t.Upgraded), "clients")
 	}
 	r.figure("failed", float64(t.Failed), "clients")
 	r.figure("lost", float64(t.Lost), "clients")

@@ -47,7 +47,10 @@ type scenario struct {
 func scenarios() []scenario {
 	everybody := Rooms{Name: "bench"}
 	documents := Rooms{Name: "bench-doc-", Least: 2, Most: 300, Seed: 1}
-	online := Options{Clients: 500_000, Rate: 16_000, For: time.Minute, Every: 5 * time.Second, Size: 200}
+	// With how many connects a second the reference got there.
+	online := func(rate float64) Options {
+		return Options{Clients: 500_000, Rate: rate, For: time.Minute, Every: 5 * time.Second, Size: 200}
+	}
 	return []scenario{
 		{
 			name: "connect", help: "clients arrive at a rate, and are gone at the end", rooms: everybody,
@@ -73,10 +76,10 @@ func scenarios() []scenario {
 			name: "churn", help: "clients come and go, as many as ever there", rooms: documents,
 			defaults: Options{Clients: 5000, Rate: 500, For: 20 * time.Second}, play: playChurn,
 		},
-		{name: "s1", help: "the reference's users come online", rooms: everybody, defaults: online, play: playConnect},
-		{name: "s2", help: "… a push to all every 5 s, each acknowledged", rooms: everybody, needsAPI: true, defaults: online, play: playAcknowledged},
-		{name: "s3", help: "… the same without acknowledgements", rooms: everybody, needsAPI: true, defaults: online, play: playBroadcast},
-		{name: "s4", help: "… with them, and 40,000 users a second going on and off", rooms: everybody, needsAPI: true, defaults: online, play: playChurnAcknowledged},
+		{name: "s1", help: "the reference's users come online", rooms: everybody, defaults: online(16_000), play: playConnect},
+		{name: "s2", help: "… a push to all every 5 s, each acknowledged", rooms: everybody, needsAPI: true, defaults: online(10_000), play: playAcknowledged},
+		{name: "s3", help: "… the same without acknowledgements", rooms: everybody, needsAPI: true, defaults: online(11_000), play: playBroadcast},
+		{name: "s4", help: "… with them, and 40,000 users a second going on and off", rooms: everybody, needsAPI: true, defaults: online(18_570), play: playChurnAcknowledged},
 	}
 }
 
@@ -127,7 +130,10 @@ func (r *Run) Do(ctx context.Context) (*Result, error) {
 	}
 	rec := &recorder{
 		run: r, rooms: s.rooms, options: s.merged(r.Options), ask: make(chan chan snapshot),
-		result: &Result{Scenario: s.name, Server: r.Target.URL, Protocol: r.Target.Protocol, Began: time.Now()},
+		result: &Result{
+			Scenario: s.name, Server: r.Target.URL, Began: time.Now(),
+			Protocol: cmp.Or(r.Target.Protocol, SocketIO5), Transport: cmp.Or(r.Target.Transport, WebSocket),
+		},
 	}
 	rec.result.Options = rec.options
 	err := rec.record(ctx, s.play)

@@ -16,17 +16,21 @@ type Stats struct {
 	Sent     int `json:"sent"`     // messages of a Load
 	Answered int `json:"answered"` // acks and echoes that came
 	Received int `json:"received"` // other messages that came, with a time in them
+	Acked    int `json:"acked"`    // those of them that asked for an ack, and got it
 	Other    int `json:"other"`    // and those without
 	Pings    int `json:"pings"`    // heartbeats answered
+	Requests int `json:"requests"` // polls and posts answered
+	Upgraded int `json:"upgraded"` // clients that moved from polling to a WebSocket
 
 	Bytes int64 `json:"bytes"` // of all that came
 
 	Connect   Histogram `json:"connect"`   // from an arrival's due time until it was connected
+	Upgrade   Histogram `json:"upgrade"`   // from an arrival's due time until it had moved to the WebSocket
 	Delivery  Histogram `json:"delivery"`  // from a message's due time until a client had it
 	RoundTrip Histogram `json:"roundTrip"` // from a message's due time until its sender had the answer
 	Late      Histogram `json:"late"`      // how long after their due times the generator sent and dialled
 
-	Errors map[string]int `json:"errors,omitempty"` // why clients failed or were lost
+	Errors map[string]int `json:"errors,omitempty"` // why clients failed or were lost, or stayed with polling
 }
 
 // Merge adds the other's counters to these.
@@ -38,10 +42,14 @@ func (s *Stats) Merge(o *Stats) {
 	s.Sent += o.Sent
 	s.Answered += o.Answered
 	s.Received += o.Received
+	s.Acked += o.Acked
 	s.Other += o.Other
 	s.Pings += o.Pings
+	s.Requests += o.Requests
+	s.Upgraded += o.Upgraded
 	s.Bytes += o.Bytes
 	s.Connect.Merge(&o.Connect)
+	s.Upgrade.Merge(&o.Upgrade)
 	s.Delivery.Merge(&o.Delivery)
 	s.RoundTrip.Merge(&o.RoundTrip)
 	s.Late.Merge(&o.Late)

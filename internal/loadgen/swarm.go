@@ -2,16 +2,11 @@ package loadgen
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"holdfast/internal/netpoll"
 )
 
 // Swarm is a number of clients of one server. All of it may be called at the same
@@ -39,11 +34,8 @@ type Swarm interface {
 // Local is a Swarm in this process.
 type Local struct {
 	target *Target
-	addr   string // host and port
-	tls    *tls.Config
+	dialer *dialer
 	loops  []*loop
-
-	dials sync.WaitGroup
 
 	came atomic.Int64 // clients that were dialled, for the loops' turns
 	left atomic.Int64 // and that were closed
@@ -63,15 +55,9 @@ func NewLocal(t Target, loops int) (*Local, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the server's URL: %w", err)
 	}
-	s := &Local{target: target, addr: u.Host}
-	if u.Port() == "" {
-		s.addr = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-	}
-	if u.Scheme == "https" {
-		s.tls = &tls.Config{ServerName: u.Hostname(), InsecureSkipVerify: target.Insecure, NextProtos: []string{"http/1.1"}}
-	}
+	s := &Local{target: target, dialer: newDialer(target, u)}
 	for range max(loops, 1) {
-		l, err := newLoop(target, u.Host)
+		l, err := newLoop(target, u.Host, s.dialer)
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -146,7 +132,23 @@ func (s *Local) Connect(ctx context.Context, p Plan) error {
 			c.due = time.Now() // nothing was promised
 		}
 		turn := int(s.came.Add(1) - 1)
-		s.dials.Go(func() { s.dial(ctx, &a, c, turn) })
+		c.source = turn
+		l := s.loops[turn%len(s.loops)]
+		s.dialer.under.Go(func() {
+			limit, cancel := context.WithTimeout(ctx, p.Timeout)
+			defer cancel()
+			nc, err := s.dialer.dial(limit, turn)
+			taken := l.post(func() {
+				if err != nil {
+					l.failed(&a, err)
+					return
+				}
+				l.add(nc, &a, c)
+			})
+			if !taken && err == nil {
+				_ = nc.Close()
+			}
+		})
 	}
 	select {
 	case <-shared.done:
@@ -154,33 +156,6 @@ func (s *Local) Connect(ctx context.Context, p Plan) error {
 	case <-ctx.Done():
 		return fmt.Errorf("connect clients: %w", ctx.Err())
 	}
-}
-
-// dial makes one connection and hands it to a loop. A goroutine for each lasts as
-// long as the TCP and TLS handshakes.
-func (s *Local) dial(ctx context.Context, a *attempt, c *client, turn int) {
-	l := s.loops[turn%len(s.loops)]
-	limit, cancel := context.WithDeadline(ctx, time.Now().Add(a.plan.Timeout))
-	defer cancel()
-	dialer := net.Dialer{KeepAlive: -1, Control: lateBind}
-	if s.target.Sources > 0 {
-		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+turn%min(s.target.Sources, 250)))}
-	}
-	nc, err := dialer.DialContext(limit, "tcp", s.addr)
-	if err == nil && s.tls != nil {
-		tc := tls.Client(netpoll.NewSocket(nc), s.tls) // so that the loop needs no goroutine for it
-		if err = tc.HandshakeContext(limit); err != nil {
-			_ = nc.Close()
-		}
-		nc = tc
-	}
-	l.post(func() {
-		if err != nil {
-			l.failed(a, err)
-			return
-		}
-		l.add(nc, a, c)
-	})
 }
 
 // Drive implements Swarm. Each loop sends its share.
@@ -241,7 +216,9 @@ func (s *Local) Leave(ctx context.Context, n int, rate float64) error {
 		l.post(func() { l.leave(1) })
 	}
 	for _, l := range s.loops { // until all have been done
-		if err := l.call(func() {}); err != nil {
+		gone := make(chan struct{})
+		l.post(func() { l.left = append(l.left, func() { close(gone) }) })
+		if err := l.await(gone); err != nil {
 			return fmt.Errorf("close clients: %w", err)
 		}
 	}
@@ -250,15 +227,13 @@ func (s *Local) Leave(ctx context.Context, n int, rate float64) error {
 
 // Close implements Swarm.
 func (s *Local) Close() error {
-	s.dials.Wait() // those of a Connect that was given up
+	s.dialer.stop()
 	var errs []error
 	for _, l := range s.loops {
-		l.post(func() {
-			l.leave(len(l.up))
-			l.stop = true
-		})
+		l.post(func() { l.stop = true })
 		<-l.done
 		errs = append(errs, l.err)
 	}
+	s.dialer.under.Wait()
 	return errors.Join(errs...)
 }

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"holdfast/internal/loadgen"
+)
+
+// Every kind of client plays every scenario, each kind against a server of its own
+// in this process. They play at the same time, for what they do is mostly to wait.
+func TestBenchClientsOfEveryKind(t *testing.T) {
+	const routes = "routes: [{event: cursor, relay: others, volatile: true}, {event: '*', ack: durable}]\n"
+	cert, key := certificate(t)
+	secure := "tls: {cert: '" + cert + "', key: '" + key + "'}\n"
+	var plays sync.WaitGroup
+	for _, server := range []struct{ name, config string }{{"plain", routes}, {"TLS", routes + secure}} {
+		for _, client := range []string{"2", "4"} {
+			for _, transport := range []string{"websocket", "polling", "upgrade"} {
+				url, api := dev(t, "--config", file(t, server.config))
+				name := strings.Join([]string{server.name, client, transport}, " ")
+				to := filepath.Join(t.TempDir(), "results.json")
+				plays.Go(func() {
+					code, out, errs := command(t, nil, append([]string{"bench"}, append(benchScenarios, "--json", to,
+						"--url", url, "--api", api, "--insecure", "--client", client, "--transport", transport,
+						"-n", "20", "--rate", "100", "--for", "300ms", "--every", "100ms", "--scale", "0.00004")...)...)
+					if code != 0 {
+						t.Errorf("%s ended with %d: %s%s", name, code, out, errs)
+						return
+					}
+					for _, r := range benchResults(t, to) {
+						benchResult(t, name, transport, r)
+					}
+				})
+			}
+		}
+	}
+	plays.Wait()
+	http.DefaultClient.CloseIdleConnections()
+}
+
+var benchScenarios = []string{"connect", "idle", "broadcast", "rooms", "echo", "churn", "s2", "s4"}
+
+// benchResults reads what holdfast bench has written.
+func benchResults(t *testing.T, from string) (results []*loadgen.Result) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	if err == nil {
+		err = json.Unmarshal(text, &results)
+	}
+	if err != nil || len(results) != len(benchScenarios) {
+		t.Errorf("%d results of %d scenarios: %v", len(results), len(benchScenarios), err)
+	}
+	return results
+}
+
+// benchResult wants all of what the scenario sends, and of what it comes by.
+func benchResult(t *testing.T, name, transport string, r *loadgen.Result) {
+	t.Helper()
+	name += " " + r.Scenario
+	st := &r.Total
+	if st.Failed+st.Lost+len(st.Errors) > 0 || st.Arrived < 20 {
+		t.Errorf("%s: %d arrived, %d failed, %d lost: %v", name, st.Arrived, st.Failed, st.Lost, st.Errors)
+	}
+	if string(r.Transport) != transport {
+		t.Errorf("%s: the result is of %s", name, r.Transport)
+	}
+	if moved := st.Upgraded; (transport == "upgrade") != (moved == st.Arrived) || (transport != "upgrade" && moved > 0) {
+		t.Errorf("%s: %d of %d clients have moved to a WebSocket", name, moved, st.Arrived)
+	}
+	if (transport == "websocket") != (st.Requests == 0) {
+		t.Errorf("%s: %d polls and posts", name, st.Requests)
+	}
+	switch r.Scenario {
+	case "broadcast":
+		if st.Received != 60 || st.Acked != 0 {
+			t.Errorf("%s: %d deliveries of 3 events to 20 clients, %d acknowledged", name, st.Received, st.Acked)
+		}
+	case "s2":
+		if st.Received != 60 || st.Acked != 60 {
+			t.Errorf("%s: %d deliveries of 3 events to 20 clients, %d acknowledged", name, st.Received, st.Acked)
+		}
+	case "s4":
+		if st.Received < 40 || st.Acked != st.Received {
+			t.Errorf("%s: %d deliveries, %d acknowledged", name, st.Received, st.Acked)
+		}
+	case "rooms":
+		if st.Sent == 0 || st.Received == 0 {
+			t.Errorf("%s: of %d cursors %d have been seen", name, st.Sent, st.Received)
+		}
+	case "echo":
+		if st.Sent != 30 || st.Answered != 30 {
+			t.Errorf("%s: of 30 events %d were sent and %d answered", name, st.Sent, st.Answered)
+		}
+	case "churn":
+		if st.Arrived != 50 {
+			t.Errorf("%s: %d clients came, want 20 and then 30", name, st.Arrived)
+		}
+	}
+}
+
+func TestBenchSaysWhatIsWrong(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{args: nil, code: 1, want: "broadcast"},
+		{args: []string{"dance"}, code: 1, want: `there is no scenario "dance"`},
+		{args: []string{"connect", "--transport", "pigeon"}, code: 2, want: "--transport"},
+		{args: []string{"connect", "--client", "5"}, code: 2, want: "--client"},
+		{args: []string{"connect", "--client", "2", "--protocol", "eio4"}, code: 1, want: "--client 2 speaks eio3"},
+		{args: []string{"connect", "--protocol", "bare", "--transport", "polling"}, code: 1, want: "no transport but websocket"},
+		{args: []string{"connect", "--url", "ws://127.0.0.1:1"}, code: 1, want: "is not http://HOST:PORT"},
+		{args: []string{"connect", "-n", "3", "--transport", "polling", "--url", "http://127.0.0.1:1"}, code: 1, want: "connection refused"},
+	} {
+		code, _, errs := command(t, nil, append([]string{"bench"}, tt.args...)...)
+		if code != tt.code || !strings.Contains(errs, tt.want) {
+			t.Errorf("%q: code %d, stderr %q; want %d and %q", tt.args, code, errs, tt.code, tt.want)
+		}
+	}
+}
