@@ -5,11 +5,50 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"holdfast/internal/message"
 )
+
+func testKafkaTooLarge(t *testing.T, k *kafkaWorld, prefix string) {
+	opts := k.options(prefix)
+	opts.MaxRecord = 1 << 16
+	b := k.open(t, opts)
+	large := order("k", 0)
+	large.Payload.JSON = []byte(`["` + strings.Repeat("x", 1<<17) + `"]`)
+	if err := errors.Join(b.Publish(large), b.Publish(order("k", 1))); err != nil {
+		t.Fatal(err)
+	}
+	var j journal
+	stop := consume(t, b, j.note)
+	eventually(t, "the next one passes it", func() bool { return j.count() == 1 && b.Stats().UpLost == 1 })
+	stop()
+	if s := b.Stats(); s.UpItems != 0 || s.UpBytes != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A record comes out of Kafka as it went in, and says who wrote it.
+func TestKafkaRecord(t *testing.T) {
+	b := &Kafka{opts: KafkaOptions{Version: "1.2.3"}}
+	up := order("k", 1)
+	up.Name, up.Payload.JSON, up.Rooms = "say", []byte(`["x"]`), []string{"", "a&b"}
+	key, headers, body := up.Record()
+	rec := kafkaRecord("t", key, b.signed(headers), body)
+	got, body := fromKafka(rec)
+	if !slices.Contains(got, message.Header{Name: "X-Server-Version", Value: "1.2.3"}) || string(rec.Key) != "k" {
+		t.Errorf("key %s, headers %v", rec.Key, got)
+	}
+	again, err := message.ParseUp(got, body)
+	if err != nil || !reflect.DeepEqual(again, up) {
+		t.Errorf("got %+v, %v", again, err)
+	}
+}
 
 // slow is a network on which nothing gets out while it is held.
 type slow struct {

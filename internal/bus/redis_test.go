@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -116,85 +115,23 @@ func TestRedis(t *testing.T) {
 	}
 	testTransport(t, inReality, open)
 	testBounded(t, inReality, open)
+	testShared(t, partitions, func(t *testing.T, name string) shared { return openRedis(t, client, fast(name)) })
 }
 
-// order is an event with an order key and a number.
-func order(key string, i int) *message.Up {
-	return &message.Up{ID: fmt.Sprint(i), Type: message.EventMessage, Order: key, Client: &message.Client{ID: key}}
-}
-
-// journal collects what consumers got, by order key.
-type journal struct {
-	mu  sync.Mutex
-	got map[string][]string
-	all int
-}
-
-func (j *journal) note(up *message.Up) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.got == nil {
-		j.got = make(map[string][]string)
-	}
-	j.got[up.Order] = append(j.got[up.Order], up.ID)
-	j.all++
-}
-
-func (j *journal) count() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.all
-}
-
-func TestRedisConsumersShareKeysInOrder(t *testing.T) {
+// The inbox of a node that has died goes by itself.
+func TestRedisInboxExpires(t *testing.T) {
 	client := startRedis(t).client(t)
-	a, b := openRedis(t, client, fast("ws")), openRedis(t, client, fast("ws"))
-	gateway := openRedis(t, client, fast("ws"))
-	var j journal
-	stopA := consume(t, a, j.note)
-	const keys, each = 40, 50
-	total := 0
-	publish := func(from, to int) {
-		for i := from; i < to; i++ {
-			for k := range keys {
-				if err := gateway.Publish(order(fmt.Sprint("k", k), i)); err != nil {
-					t.Fatal(err)
-				}
-				total++
-			}
-		}
+	opts := fast("ws")
+	opts.InboxTTL = 300 * time.Millisecond
+	b, api := openRedis(t, client, opts), openRedis(t, client, opts)
+	b.AttachNode("n", func(*message.Down) error { return nil })
+	if err := api.Send(t.Context(), "n", someDown("")); err != nil {
+		t.Fatal(err)
 	}
-	publish(0, each)
-	eventually(t, "the first has all partitions", func() bool { return a.Stats().Partitions == partitions })
-	stopB := consume(t, b, j.note)
-	publish(each, 2*each)
-	eventually(t, "two consumers have half each", func() bool {
-		return a.Stats().Partitions == partitions/2 && b.Stats().Partitions == partitions/2
+	b.kill()
+	eventually(t, "the inbox of a dead node goes", func() bool {
+		return errors.Is(api.Send(t.Context(), "n", someDown("")), message.ErrGone)
 	})
-	publish(2*each, 3*each)
-	eventually(t, "all arrive", func() bool { return j.count() >= total })
-	stopA()
-	eventually(t, "one that stops hands over", func() bool {
-		return a.Stats().Partitions == 0 && b.Stats().Partitions == partitions
-	})
-	publish(3*each, 4*each)
-	eventually(t, "all arrive", func() bool { return j.count() >= total })
-	stopB()
-	for k, got := range j.got {
-		if len(got) != 4*each || !slices.IsSortedFunc(got, byNumber) {
-			t.Errorf("key %s: %d events: %v", k, len(got), got)
-		}
-	}
-	if j.all != total {
-		t.Errorf("%d events of %d", j.all, total)
-	}
-}
-
-func byNumber(a, b string) int {
-	if len(a) != len(b) {
-		return len(a) - len(b)
-	}
-	return strings.Compare(a, b)
 }
 
 func TestRedisKilledConsumerLosesNothing(t *testing.T) {
@@ -245,36 +182,6 @@ func TestRedisKilledConsumerLosesNothing(t *testing.T) {
 	if j.all != n/2 {
 		t.Errorf("%d events, want %d", j.all, n/2)
 	}
-}
-
-// What is under way when a consumer stops belongs to it until it is settled.
-func TestRedisStoppedConsumerSettlesLater(t *testing.T) {
-	client := startRedis(t).client(t)
-	a, b := openRedis(t, client, fast("ws")), openRedis(t, client, fast("ws"))
-	for i := range 2 {
-		if err := a.Publish(order("k", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var settle func()
-	if err := a.ConsumeSettled(ctx, func(_ *message.Up, settled func()) {
-		settle = settled
-		cancel()
-	}); err != nil {
-		t.Fatal(err)
-	}
-	got := make(chan string, 2)
-	stop := consume(t, b, func(up *message.Up) { got <- up.ID })
-	eventually(t, "the others change hands", func() bool { return b.Stats().Partitions == partitions-1 })
-	if len(got) > 0 {
-		t.Errorf("event %s overtook one in flight", <-got)
-	}
-	settle()
-	if id := <-got; id != "1" {
-		t.Errorf("got %s", id)
-	}
-	stop()
 }
 
 func TestRedisAppendsABatchOnce(t *testing.T) {
@@ -355,40 +262,6 @@ func TestRedisRestartAndOutage(t *testing.T) {
 	})
 	stop()
 	detach()
-	if err := b.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestRedisCloseFlushes(t *testing.T) {
-	client := startRedis(t).client(t)
-	b, reader := openRedis(t, client, fast("ws")), openRedis(t, client, fast("ws"))
-	replies := make(chan string, 100)
-	defer reader.AttachAPI("api", func(r *message.Reply) { replies <- r.Call })()
-	for i := range 100 {
-		if err := errors.Join(b.Publish(order("k", i)), b.Reply("api", &message.Reply{Call: fmt.Sprint(i)})); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := b.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 100 {
-		if call := <-replies; call != fmt.Sprint(i) {
-			t.Fatalf("reply %s in place of %d", call, i)
-		}
-	}
-	var j journal
-	stop := consume(t, reader, j.note)
-	eventually(t, "all events arrive", func() bool { return j.count() == 100 })
-	stop()
-	for what, err := range map[string]error{
-		"publish": b.Publish(order("k", 0)), "reply": b.Reply("api", &message.Reply{}), "send": b.Send(t.Context(), "n", someDown("")),
-	} {
-		if !errors.Is(err, ErrClosed) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
 	if err := b.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -488,57 +361,6 @@ func nothingLeft(t *testing.T, client rueidis.Client) {
 	if len(keys) > 0 {
 		t.Errorf("left: %v", keys)
 	}
-}
-
-func TestRedisInboxTakenOverByAnotherProcess(t *testing.T) {
-	client := startRedis(t).client(t)
-	opts := fast("ws")
-	opts.InboxTTL = 300 * time.Millisecond
-	a, b, api := openRedis(t, client, opts), openRedis(t, client, opts), openRedis(t, client, opts)
-	got := make(chan string, 10)
-	detachA := a.AttachNode("n", func(d *message.Down) error { got <- "a" + d.Call; return nil })
-	send := func(call, want string) {
-		t.Helper()
-		if err := api.Send(t.Context(), "n", someDown(call)); err != nil {
-			t.Fatal(err)
-		}
-		if g := <-got; g != want {
-			t.Errorf("got %s, want %s", g, want)
-		}
-	}
-	send("1", "a1")
-	b.AttachNode("n", func(d *message.Down) error { got <- "b" + d.Call; return nil })
-	send("2", "b2")
-	detachA()
-	send("3", "b3")
-	b.kill()
-	eventually(t, "the inbox of a dead node goes", func() bool {
-		return errors.Is(api.Send(t.Context(), "n", someDown("")), message.ErrGone)
-	})
-}
-
-func TestRedisDropsWhatIsMalformed(t *testing.T) {
-	client := startRedis(t).client(t)
-	b := openRedis(t, client, fast("ws"))
-	var j journal
-	stop := consume(t, b, j.note)
-	got := make(chan string, 1)
-	defer b.AttachNode("n", func(d *message.Down) error { got <- d.Call; return nil })()
-	stream, _ := b.inboxKeys(inboxNode, "n")
-	for _, key := range []string{b.eventsKey(partitionOf("k")), stream} {
-		if err := client.Do(t.Context(), client.B().Xadd().Key(key).Id("*").FieldValue().FieldValue("X-Event", "?").Build()).Error(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(b.Publish(order("k", 1)), b.Send(t.Context(), "n", someDown("x"))); err != nil {
-		t.Fatal(err)
-	}
-	<-got
-	eventually(t, "the good one arrives, the bad one is dropped", func() bool {
-		s := b.Stats()
-		return j.count() == 1 && s.Malformed == 2 && s.InFlight == 0
-	})
-	stop()
 }
 
 // Who lives and who is dead, step by step.
