@@ -134,23 +134,14 @@ type Kafka struct {
 	sends   budget        // records to nodes on their way
 	replies budget        // replies on their way
 	written chan struct{} // closed when the writer of events has ended
-	turn    chan struct{} // holds one token, which the running consumer has
 
-	base       context.Context // ends when the bus is closed
-	stop       context.CancelFunc
-	taking     context.Context // ends before that, when nothing more is consumed
-	stopTaking context.CancelFunc
-	closing    chan struct{} // closed when the queues take nothing more
-	work       sync.WaitGroup
-	members    sync.WaitGroup // those of groups that have not left, who are a part of work
+	lifetime
+	members sync.WaitGroup // those of groups that have not left, who are a part of work
 
 	inboxes      atomic.Int32 // partitions of the inbox topic; 0: not known yet
 	knownInboxes atomic.Int32 // of them, from the first, those that the client knows
 
-	mu      sync.RWMutex // read-locked while something enters a queue
-	closed  bool
-	readers map[*kafkaReader]struct{}
-	member  *member // the upstream's, for Stats; nil while nobody consumes
+	member *member // guarded by mu: the upstream's, for Stats; nil while nobody consumes
 
 	unreachable atomic.Bool
 
@@ -167,10 +158,8 @@ func NewKafka(opts KafkaOptions) (*Kafka, error) {
 		opts: opts, places: places{dir: opts.Nodes, known: make(map[string]place)},
 		sends:   budget{maxItems: opts.SendItems, maxBytes: opts.SendBytes},
 		replies: budget{maxItems: opts.ReplyItems, maxBytes: opts.ReplyBytes},
-		written: make(chan struct{}), turn: make(chan struct{}, 1), closing: make(chan struct{}),
-		readers: make(map[*kafkaReader]struct{}),
+		written: make(chan struct{}),
 	}
-	b.turn <- struct{}{}
 	b.up.init(opts.UpItems, opts.UpBytes)
 	b.common = b.commonOptions()
 	producer := []kgo.Opt{
@@ -188,8 +177,7 @@ func NewKafka(opts KafkaOptions) (*Kafka, error) {
 		b.events.Close()
 		return nil, err
 	}
-	b.base, b.stop = context.WithCancel(context.Background())
-	b.taking, b.stopTaking = context.WithCancel(b.base)
+	b.begin()
 	b.work.Go(b.writeEvents)
 	return b, nil
 }
@@ -242,19 +230,9 @@ func (b *Kafka) Reach(ctx context.Context) error {
 // undone, and the error says so: events that wait here are lost, events that were not
 // settled come again to another consumer.
 func (b *Kafka) Close(ctx context.Context) error {
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
+	if !b.beginEnd() {
 		return nil
 	}
-	b.closed = true
-	close(b.closing)
-	readers := make([]*kafkaReader, 0, len(b.readers))
-	for r := range b.readers {
-		readers = append(readers, r)
-	}
-	b.mu.Unlock()
-	b.stopTaking()
 	left := make(chan struct{})
 	b.work.Go(func() {
 		b.members.Wait()
@@ -273,11 +251,7 @@ func (b *Kafka) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		failed = errors.Join(failed, ctx.Err())
 	}
-	b.stop()
-	for _, r := range readers {
-		r.detach()
-	}
-	b.work.Wait()
+	b.end()
 	b.events.Close()
 	b.records.Close()
 	if failed != nil {
@@ -310,12 +284,6 @@ func (b *Kafka) Stats() KafkaStats {
 // backoff is for one user of Kafka and one act.
 func (b *Kafka) backoff(act string) backoff {
 	return backoff{server: "Kafka", act: act, failures: &b.failures, log: b.opts.Log}
-}
-
-func (b *Kafka) isClosed() bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.closed
 }
 
 // budget bounds what is on its way in items and bytes.

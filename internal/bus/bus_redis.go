@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -98,19 +97,9 @@ type Redis struct {
 	written chan struct{} // closed when the writer has ended
 	replies replyQueue
 	claims  claims
-	turn    chan struct{} // holds one token, which the running consumer has
 
-	base       context.Context // ends when the bus is closed
-	stop       context.CancelFunc
-	taking     context.Context // ends before that, when nothing more is consumed
-	stopTaking context.CancelFunc
-	closing    chan struct{} // closed when the queues take nothing more
-	work       sync.WaitGroup
-
-	mu      sync.RWMutex // read-locked while something enters a queue
-	closed  bool
-	keeping bool // the claims' goroutines run
-	readers map[*reader]struct{}
+	lifetime
+	keeping bool // guarded by mu: the claims' goroutines run
 
 	handled, sent, sendGone, sendFailed atomic.Uint64
 	replied, replyGone, replyLost       atomic.Uint64
@@ -124,12 +113,9 @@ func NewRedis(client rueidis.Client, opts RedisOptions) *Redis {
 	opts.setDefaults()
 	b := &Redis{
 		client: client, opts: opts, self: opts.ID + "-" + rand.Text(), scripts: newScripts(),
-		turn: make(chan struct{}, 1), closing: make(chan struct{}), readers: make(map[*reader]struct{}),
+		written: make(chan struct{}),
 	}
-	b.turn <- struct{}{}
-	b.written = make(chan struct{})
-	b.base, b.stop = context.WithCancel(context.Background())
-	b.taking, b.stopTaking = context.WithCancel(b.base)
+	b.begin()
 	b.up.init(Options{UpItems: opts.UpItems, UpBytes: opts.UpBytes})
 	b.replies.init(opts.ReplyItems, opts.ReplyBytes)
 	b.claims.init()
@@ -143,21 +129,9 @@ func NewRedis(client rueidis.Client, opts RedisOptions) *Redis {
 // so: events that wait here are lost, events that were not settled come again to
 // another consumer.
 func (b *Redis) Close(ctx context.Context) error {
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
+	if !b.beginEnd() {
 		return nil
 	}
-	b.closed = true
-	close(b.closing)
-	readers := make([]*reader, 0, len(b.readers))
-	for r := range b.readers {
-		readers = append(readers, r)
-	}
-	b.mu.Unlock()
-
-	b.stopTaking()
-
 	var failed error
 	for _, done := range []<-chan struct{}{b.written, b.replies.drained, b.claims.settledAll()} {
 		select {
@@ -167,11 +141,7 @@ func (b *Redis) Close(ctx context.Context) error {
 		}
 	}
 	b.stopClaiming(ctx)
-	b.stop()
-	for _, r := range readers {
-		r.detach()
-	}
-	b.work.Wait()
+	b.end()
 	b.leave(ctx)
 	return failed
 }
@@ -198,12 +168,6 @@ func (b *Redis) Stats() RedisStats {
 	s.ReplyItems, s.ReplyBytes = b.replies.waiting()
 	s.MaxReplyItems, s.MaxReplyBytes = b.replies.maxItems, b.replies.maxBytes
 	return s
-}
-
-func (b *Redis) isClosed() bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.closed
 }
 
 // The keys. All of upstream is in one slot, each inbox in its own.

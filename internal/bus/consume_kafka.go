@@ -20,10 +20,7 @@ const pollRecords = 500
 // Consume is [Kafka.ConsumeSettled] for a handler that is done with an event when it
 // returns.
 func (b *Kafka) Consume(ctx context.Context, handle func(*message.Up)) error {
-	return b.ConsumeSettled(ctx, func(up *message.Up, settled func()) {
-		handle(up)
-		settled()
-	})
+	return b.ConsumeSettled(ctx, settleOnReturn(handle))
 }
 
 // ConsumeSettled hands events to handle, from one goroutine and one at a time, until
@@ -37,11 +34,7 @@ func (b *Kafka) Consume(ctx context.Context, handle func(*message.Up)) error {
 // call is one. While another ConsumeSettled of this bus runs, it waits for that one's
 // end.
 func (b *Kafka) ConsumeSettled(ctx context.Context, handle func(up *message.Up, settled func())) error {
-	select {
-	case <-b.turn:
-	case <-ctx.Done():
-		return nil
-	case <-b.closing:
+	if !b.takeTurn(ctx) {
 		return nil
 	}
 	m, err := b.join(b.upTopic(), b.opts.Prefix+"-up")

@@ -28,10 +28,7 @@ const settleBatch = 512
 // Consume is [Redis.ConsumeSettled] for a handler that is done with an event when
 // it returns.
 func (b *Redis) Consume(ctx context.Context, handle func(*message.Up)) error {
-	return b.ConsumeSettled(ctx, func(up *message.Up, settled func()) {
-		handle(up)
-		settled()
-	})
+	return b.ConsumeSettled(ctx, settleOnReturn(handle))
 }
 
 // ConsumeSettled hands events to handle, from one goroutine and one at a time, until
@@ -45,11 +42,7 @@ func (b *Redis) Consume(ctx context.Context, handle func(*message.Up)) error {
 // process dies comes again to another consumer, so one may come twice. While another
 // ConsumeSettled of this bus runs, it waits for that one's end.
 func (b *Redis) ConsumeSettled(ctx context.Context, handle func(up *message.Up, settled func())) error {
-	select {
-	case <-b.turn:
-	case <-ctx.Done():
-		return nil
-	case <-b.closing:
+	if !b.takeTurn(ctx) {
 		return nil
 	}
 	defer func() { b.turn <- struct{}{} }()

@@ -84,10 +84,6 @@ type kafkaReader struct {
 	token   string
 	claim   func(ctx context.Context, want int32) (int32, error) // the partition to read
 	receive func(headers []message.Header, body []byte) error
-
-	cancel context.CancelFunc
-	ended  chan struct{}
-	once   sync.Once
 }
 
 // AttachNode makes receive the inbox of a node, in place of one attached before, in
@@ -110,11 +106,7 @@ func (b *Kafka) AttachNode(node string, receive func(*message.Down) error) (deta
 		}
 		return nil
 	}
-	end := b.attach(r)
-	return func() {
-		end()
-		b.places.forget(node)
-	}
+	return b.attach(r, func() { b.places.forget(node) })
 }
 
 // claimInbox gets a node its partition, and makes more of them when all are taken.
@@ -151,7 +143,7 @@ func (b *Kafka) AttachAPI(id string, receive func(*message.Reply)) (detach func(
 		}
 		return err
 	}
-	return b.attach(r)
+	return b.attach(r, func() {})
 }
 
 // replyPartition returns where the replies to a ws-api go, with those to others.
@@ -161,43 +153,9 @@ func replyPartition(id string) int32 {
 	return int32(h.Sum32() % replyPartitions)
 }
 
-func (b *Kafka) attach(r *kafkaReader) (detach func()) {
-	r.token, r.ended = rand.Text(), make(chan struct{})
-	var ctx context.Context
-	ctx, r.cancel = context.WithCancel(b.base)
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		r.cancel()
-		return func() {}
-	}
-	b.readers[r] = struct{}{}
-	b.work.Add(1)
-	b.mu.Unlock()
-	attached := make(chan struct{})
-	go func() {
-		defer b.work.Done()
-		defer close(r.ended)
-		r.run(ctx, attached)
-	}()
-	timeout := time.NewTimer(b.opts.Timeout)
-	defer timeout.Stop()
-	select {
-	case <-attached:
-	case <-timeout.C:
-	case <-r.ended:
-	}
-	return r.detach
-}
-
-func (r *kafkaReader) detach() {
-	r.cancel()
-	<-r.ended
-	r.once.Do(func() {
-		r.b.mu.Lock()
-		delete(r.b.readers, r)
-		r.b.mu.Unlock()
-	})
+func (b *Kafka) attach(r *kafkaReader, tidy func()) (detach func()) {
+	r.token = rand.Text()
+	return b.lifetime.attach(b.opts.Timeout, r.run, tidy)
 }
 
 // run attaches, closes attached, and reads until ctx ends or another reader has taken

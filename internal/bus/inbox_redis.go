@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -29,10 +28,6 @@ type reader struct {
 	owner   string
 	token   string
 	receive func(headers []message.Header, body []byte) error
-
-	cancel context.CancelFunc
-	ended  chan struct{}
-	once   sync.Once
 
 	// Owned by the goroutine.
 	cursor string // ID of the last record read; "" before the first attachment
@@ -71,49 +66,18 @@ func (b *Redis) AttachAPI(id string, receive func(*message.Reply)) (detach func(
 }
 
 func (b *Redis) attach(kind, name string, receive func([]message.Header, []byte) error) (detach func()) {
-	r := &reader{b: b, token: rand.Text(), receive: receive, ended: make(chan struct{})}
+	r := &reader{b: b, token: rand.Text(), receive: receive}
 	r.stream, r.owner = b.inboxKeys(kind, name)
-	var ctx context.Context
-	ctx, r.cancel = context.WithCancel(b.base)
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		r.cancel()
-		return func() {}
-	}
-	b.readers[r] = struct{}{}
-	b.work.Add(1)
-	b.mu.Unlock()
-	attached := make(chan struct{})
-	go func() {
-		defer b.work.Done()
-		defer close(r.ended)
-		r.run(ctx, attached)
-	}()
-	timeout := time.NewTimer(b.opts.Timeout)
-	defer timeout.Stop()
-	select {
-	case <-attached:
-	case <-timeout.C:
-	case <-r.ended:
-	}
-	return r.detach
+	return b.lifetime.attach(b.opts.Timeout, r.run, r.remove)
 }
 
-// detach ends the reader and removes the inbox, if it is still this reader's.
-func (r *reader) detach() {
-	r.cancel()
-	<-r.ended
-	r.once.Do(func() {
-		r.b.mu.Lock()
-		delete(r.b.readers, r)
-		r.b.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), r.b.opts.Timeout)
-		defer cancel()
-		if err := r.b.scripts.detach.Exec(ctx, r.b.client, []string{r.stream, r.owner}, []string{r.token}).Error(); err != nil {
-			r.b.opts.Log.Warn("an inbox could not be removed and goes when its time is over", "inbox", r.stream, "error", err)
-		}
-	})
+// remove removes the inbox, if it is still this reader's.
+func (r *reader) remove() {
+	ctx, cancel := context.WithTimeout(context.Background(), r.b.opts.Timeout)
+	defer cancel()
+	if err := r.b.scripts.detach.Exec(ctx, r.b.client, []string{r.stream, r.owner}, []string{r.token}).Error(); err != nil {
+		r.b.opts.Log.Warn("an inbox could not be removed and goes when its time is over", "inbox", r.stream, "error", err)
+	}
 }
 
 // run attaches, closes attached, and reads until ctx ends or another reader has taken
