@@ -243,20 +243,15 @@ func (sh *shard) adopt(hand *handover, s *socket, home *departure) (*conn, error
 
 // adoptClient makes one client of a session that is adopted.
 func (sh *shard) adoptClient(c *conn, sc *session.Client, h *handedClient) *client {
-	info := h.Info
-	info.Namespace, info.Node, info.Transport = sc.Namespace, sh.g.cfg.Node, c.session.Transport().String()
-	for _, known := range protocols {
-		if known == info.Protocol {
-			info.Protocol = known // one copy for all
-		}
-	}
+	was := &h.Info
 	back := &comeback{stood: slices.Clone(h.Seats)}
-	cl := &client{sock: sc, conn: c, info: &info, rooms: h.Rooms, asked: h.Asked, entry: &entry{back: back}}
+	cl := &client{sock: sc, conn: c, id: was.ID, uid: was.UID, since: was.ConnectedAt.UnixNano(), known: true, asked: h.Asked, entry: &entry{back: back}}
+	cl.traits = traits{authType: was.AuthType, clientVersion: was.ClientVersion, locale: was.Locale, profile: was.Profile}.keep()
 	sc.Owner = cl
 	for _, id := range h.Recent {
 		cl.hadBefore(id, true)
 	}
-	sh.clients[info.ID] = cl
+	sh.clients[cl.id] = cl
 	return cl
 }
 
@@ -283,7 +278,7 @@ func (sh *shard) takeCalls(c *conn, cl *client, acks []uint64, home *departure, 
 // on the shard then.
 func (sh *shard) takeSeats(cl *client, h *handedClient, exits []message.Key, written func()) {
 	back := cl.entry.back
-	own := message.ClientKey(cl.info.Namespace, cl.info.ID)
+	own := message.ClientKey(cl.sock.Namespace, cl.id)
 	keys := make([]message.Key, 0, len(h.Seats)+1)
 	known := false
 	for _, p := range h.Seats {
@@ -297,6 +292,7 @@ func (sh *shard) takeSeats(cl *client, h *handedClient, exits []message.Key, wri
 		back.stood = append(back.stood, message.Place{Key: own})
 	}
 	enter, fresh := sh.seat(cl, keys)
+	cl.shareNames()
 	if r := h.Recover; r != nil {
 		cl.recover = &recover{pid: r.PID, tag: r.Tag, uid: r.UID, gen: r.Gen, used: true, returned: r.Returned, had: r.Had}
 		for _, p := range r.Places {
@@ -306,7 +302,7 @@ func (sh *shard) takeSeats(cl *client, h *handedClient, exits []message.Key, wri
 		}
 	}
 	sh.g.registrar.submit(op{
-		changes: []message.Change{{Kind: message.ChangeConnect, Client: cl.info, Rooms: cl.rooms}},
+		changes: []message.Change{sh.change(message.ChangeConnect, cl, h.Rooms)},
 		heads:   enter,
 		done: func(heads []message.Position) {
 			sh.inbox.post(func() {
@@ -414,7 +410,7 @@ func (sh *shard) cameOver(cl *client, back *comeback) {
 	c := cl.conn
 	cl.entry = nil
 	cl.accepted = true
-	sh.g.Stats.count(cl.info, 1)
+	sh.g.Stats.count(&c.session, 1)
 	if !sh.g.cfg.Recovery {
 		sh.leaveOwn(cl, back)
 	}
@@ -431,7 +427,7 @@ func (sh *shard) cameOver(cl *client, back *comeback) {
 // leaveOwn gives the room of a client's own key up if nothing has come there; see
 // [shard.room].
 func (sh *shard) leaveOwn(cl *client, back *comeback) {
-	own := message.ClientKey(cl.info.Namespace, cl.info.ID)
+	own := message.ClientKey(cl.sock.Namespace, cl.id)
 	for _, p := range back.stood {
 		room := sh.hub.Room(own)
 		if p.Key != own || p.Seq != 0 || room == nil {
@@ -521,7 +517,7 @@ func (sh *shard) passAck(cl *client, a *session.Action) {
 		return
 	}
 	delete(p.acks, askedAt{cl, a.AckID})
-	q := &ackCallAway{SID: cl.conn.session.ID(), Client: cl.info.ID, AckID: a.AckID, Payload: a.Payload}
+	q := &ackCallAway{SID: cl.conn.session.ID(), Client: cl.id, AckID: a.AckID, Payload: a.Payload}
 	sh.g.wg.Go(func() { sh.g.tell(p.from, pathAck, q) })
 }
 

@@ -37,21 +37,75 @@ type origin struct {
 	later   *origin           // the same without auth, for after the check; nil when this is it
 }
 
-// client is what the shard keeps of one Socket.IO socket.
+// client is what the shard keeps of one Socket.IO socket. What others are told of it,
+// see [shard.describe], is made when they are told: a client at rest keeps no more than
+// what its session does not say as well.
 type client struct {
-	sock  *session.Client
-	conn  *conn
-	info  *message.Client
-	seats []hub.Seat[*client]
-	rooms []string // names, in the order of joining; replaced, never changed, when they change
+	sock   *session.Client
+	conn   *conn
+	id     string // public form
+	uid    string // "" when nobody knows who this is
+	since  int64  // when it connected, Unix time in ns
+	traits *traits
+	seats  []hub.Seat[*client] // in the order of joining
 
 	entry    *entry // while it comes in
 	asked    bool   // a Connect event is out
+	known    bool   // the registry has been told of it
 	accepted bool
 	away     bool     // its session has gone on to another node
 	lastJob  uint32   // serial of the last job that reached it
 	recent   *idRing  // pushes to several keys that it has had; nil until there is one
 	recover  *recover // with recovery on
+}
+
+// traits is what many clients have none of.
+type traits struct {
+	authType, clientVersion, locale string
+	profile                         string // JSON object
+}
+
+// get returns the traits, of a nil pointer none.
+func (t *traits) get() traits {
+	if t == nil {
+		return traits{}
+	}
+	return *t
+}
+
+// keep returns what a client is to keep of its traits, nil when it has none.
+func (t traits) keep() *traits {
+	if t == (traits{}) {
+		return nil
+	}
+	return &t
+}
+
+// describe says what others are told of a client, as it is now.
+func (sh *shard) describe(cl *client) message.Client {
+	c, t := cl.conn, cl.traits.get()
+	return message.Client{
+		ID: cl.id, Namespace: cl.sock.Namespace, UID: cl.uid, Node: sh.g.cfg.Node,
+		AuthType: t.authType, ClientVersion: t.clientVersion, Locale: t.locale, Profile: t.profile,
+		Transport: c.session.Transport().String(), Protocol: protocolOf(&c.session).String(),
+		RemoteAddr: c.remote, ConnectedAt: time.Unix(0, cl.since),
+	}
+}
+
+// change is one write to the registry about a client.
+func (sh *shard) change(kind message.ChangeKind, cl *client, rooms []string) message.Change {
+	info := sh.describe(cl)
+	return message.Change{Kind: kind, Client: &info, Rooms: rooms}
+}
+
+// appendRooms appends the names of the rooms that the client is in, in the order of joining.
+func (cl *client) appendRooms(names []string) []string {
+	for i := range cl.seats {
+		if key := cl.seats[i].Room.Key; key.Kind() == message.KindRoom {
+			names = append(names, key.Name())
+		}
+	}
+	return names
 }
 
 // entry is what is known of a client only until it is in.
@@ -186,15 +240,21 @@ func (sh *shard) event(c *conn, a *session.Action) {
 	acked := a.WantsAck && sh.g.cfg.AckedByTheBus != nil && sh.g.cfg.AckedByTheBus(a.Name)
 	taken := sh.publish(c, sh.up(c, cl, &message.Up{
 		Type: message.EventMessage, Name: a.Name, Payload: a.Payload,
-		WantsAck: a.WantsAck, AckID: a.AckID, Acked: acked, Rooms: cl.rooms,
+		WantsAck: a.WantsAck, AckID: a.AckID, Acked: acked,
 	}))
 	if acked && taken {
 		_ = c.session.SendAck(a.Client, a.AckID, &noArguments, sh.now) // [] can be written in any form
 	}
 }
 
-// up fills in what every event of a client has.
-func (sh *shard) up(c *conn, cl *client, up *message.Up) *message.Up {
+// up makes an event of what is particular to it, and of what every event of a client has.
+func (sh *shard) up(c *conn, cl *client, particular *message.Up) *message.Up {
+	event := &struct { // one piece of memory, for most clients are in one room at most
+		up   message.Up
+		info message.Client
+		room [1]string
+	}{up: *particular, info: sh.describe(cl)}
+	up := &event.up
 	id, err := sh.g.cfg.IDs.MessageID()
 	if err != nil {
 		sh.g.cfg.Logger.Error("make a message ID", "err", err)
@@ -205,7 +265,7 @@ func (sh *shard) up(c *conn, cl *client, up *message.Up) *message.Up {
 			up.TraceID, _, _ = message.ParseTraceParent(up.TraceParent)
 		}
 	}
-	up.Client = cl.info
+	up.Client, up.Rooms = &event.info, cl.appendRooms(event.room[:0])
 	up.Order = c.order
 	up.Session = message.PublicID(c.session.ID())
 	up.Query, up.HTTPHeaders = c.from.query, c.from.headers
@@ -221,11 +281,12 @@ func (sh *shard) left(c *conn, a *session.Action) {
 	}
 	sh.unclaim(cl)
 	sh.arrived(cl)
-	if sh.verdicts[cl.info.ID] == cl {
-		delete(sh.verdicts, cl.info.ID)
+	if sh.verdicts[cl.id] == cl {
+		delete(sh.verdicts, cl.id)
 	}
 	var exit []message.Key
 	saved := sh.lastSave(cl, a.Reason)
+	rooms := cl.appendRooms(nil)
 	sh.hub.LeaveAll(cl, func(room *hub.Room[*client], last bool) {
 		if last {
 			exit = append(exit, room.Key)
@@ -233,24 +294,25 @@ func (sh *shard) left(c *conn, a *session.Action) {
 		}
 	})
 	if cl.accepted {
-		sh.g.Stats.count(cl.info, -1)
+		sh.g.Stats.count(&c.session, -1)
 	}
-	if sh.clients[cl.info.ID] == cl {
-		delete(sh.clients, cl.info.ID)
+	if sh.clients[cl.id] == cl {
+		delete(sh.clients, cl.id)
 	}
 	cl.accepted = false
 	if cl.entry != nil && cl.entry.call != "" {
 		sh.replyVerdict(cl, "the client left before the verdict")
 	}
-	if cl.info.Node == "" {
-		return // nobody has heard of it
+	if !cl.known {
+		return
 	}
-	o := op{changes: []message.Change{{Kind: message.ChangeDisconnect, Client: cl.info}}}
+	o := op{changes: []message.Change{sh.change(message.ChangeDisconnect, cl, nil)}}
 	saved(&o)
 	if cl.asked {
 		// The event follows the registry, so that a backend that hears of a leave does
 		// not find the client still counted.
-		up := sh.up(c, cl, &message.Up{Type: message.EventDisconnect, Reason: a.Reason.Text, Rooms: cl.rooms})
+		up := sh.up(c, cl, &message.Up{Type: message.EventDisconnect, Reason: a.Reason.Text})
+		up.Rooms = rooms
 		o.done = func([]message.Position) {
 			if !sh.inbox.post(func() { sh.publish(nil, up) }) {
 				_ = sh.g.cfg.Bus.Publish(up)
@@ -273,14 +335,14 @@ func (sh *shard) clientAck(cl *client, a *session.Action) {
 
 func (sh *shard) acknowledge(call *ackCall, cl *client, p message.Payload) {
 	delete(call.waiting, cl)
-	call.node.reply(message.Reply{Ack: &message.AckReply{Client: cl.info.ID, Payload: p}})
+	call.node.reply(message.Reply{Ack: &message.AckReply{Client: cl.id, Payload: p}})
 	sh.endCall(call, false)
 }
 
 // sendAck answers a client's event.
 func (sh *shard) sendAck(cl *client, ack *message.Ack) {
 	if err := cl.sock.Session.SendAck(cl.sock, ack.AckID, &ack.Payload, sh.now); err != nil {
-		sh.g.cfg.Logger.Warn("an acknowledgement cannot be written", "client", cl.info.ID, "err", err)
+		sh.g.cfg.Logger.Warn("an acknowledgement cannot be written", "client", cl.id, "err", err)
 		_ = cl.sock.Session.SendAck(cl.sock, ack.AckID, &message.Payload{
 			JSON: socketio.AppendEvent(nil, "error", nil),
 		}, sh.now)

@@ -63,26 +63,16 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 	a.Client.Owner = cl
 	cl.entry.auth = authObject(&c.session, a.Client.Namespace, a.Auth)
 	d := declare(cl.entry.auth, c.from.query)
-	protocol := "socket.io/5"
-	switch {
-	case c.session.Form() == session.Raw && c.session.Version() == 3:
-		protocol = "engine.io/3"
-	case c.session.Form() == session.Raw:
-		protocol = "engine.io/4"
-	case c.session.Version() == 3:
-		protocol = "socket.io/4"
-	}
-	cl.info = &message.Client{
-		Namespace: a.Client.Namespace, Transport: c.session.Transport().String(), Protocol: protocol,
-		RemoteAddr: c.remote, ConnectedAt: time.Now(),
-		Locale: string(d.Locale), ClientVersion: string(d.ClientVersion), AuthType: string(d.AuthType),
-	}
+	cl.since = time.Now().UnixNano()
+	cl.traits = traits{
+		locale: string(d.Locale), clientVersion: string(d.ClientVersion), authType: string(d.AuthType),
+	}.keep()
 	if err := sh.name(cl); err != nil {
 		sh.refuse(cl, "no ID can be made at the moment; try again", "UNAVAILABLE", true)
 		return
 	}
 	creds := message.Credentials{
-		Namespace: cl.info.Namespace, Auth: cl.entry.auth, Query: c.from.query, Headers: c.from.auth,
+		Namespace: cl.sock.Namespace, Auth: cl.entry.auth, Query: c.from.query, Headers: c.from.auth,
 	}
 	pid, offset := string(d.PID), string(d.Offset)
 	returns := pid != "" && sh.g.cfg.Recovery
@@ -106,7 +96,7 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 // name gives a client its ID: protocol 4 clients compute theirs from the session's.
 func (sh *shard) name(cl *client) error {
 	if s := &cl.conn.session; s.Version() == 3 {
-		cl.info.ID = message.PublicID(session.PublicName(cl.info.Namespace, s.ID()))
+		cl.id = message.PublicID(session.PublicName(cl.sock.Namespace, s.ID()))
 		return nil
 	}
 	// An ID that falls to this shard saves looking for the client elsewhere.
@@ -115,7 +105,7 @@ func (sh *shard) name(cl *client) error {
 		if err != nil {
 			return err
 		}
-		cl.info.ID = id
+		cl.id = id
 		if sh.g.shardOf(id) == sh {
 			break
 		}
@@ -182,15 +172,15 @@ func (sh *shard) identified(cl *client, id message.Identity, err error, back *co
 		sh.refuse(cl, "authentication is not available; try again", "UNAVAILABLE", true)
 		return
 	}
-	cl.info.UID, cl.info.Profile = id.UID, id.Profile
-	if id.AuthType != "" {
-		cl.info.AuthType = id.AuthType
-	}
+	cl.uid = id.UID
+	t := cl.traits.get()
+	t.profile, t.authType = id.Profile, firstOf(id.AuthType, t.authType)
+	cl.traits = t.keep()
 	if back != nil && back.saved.Client.UID != id.UID && !sh.g.cfg.AskBackend {
 		back = nil // somebody else's private ID
 	}
 	if c.order == "" {
-		c.order = firstOf(guid, id.UID, cl.info.ID)
+		c.order = firstOf(guid, id.UID, cl.id)
 	}
 	if back != nil {
 		sh.restore(cl, back, func() { sh.decide(cl, id, guid) })
@@ -242,19 +232,14 @@ type verdictQueue []struct {
 // askBackend has ws-api decide.
 func (sh *shard) askBackend(cl *client) {
 	cl.asked = true
-	sh.verdicts[cl.info.ID] = cl
+	sh.verdicts[cl.id] = cl
 	sh.waits = append(sh.waits, struct {
 		cl *client
 		at int64
 	}{cl, sh.now + sh.g.cfg.VerdictTimeout.Milliseconds()})
-	// The backend sees a copy: the verdict still changes the client.
-	info := *cl.info
-	info.Node = sh.g.cfg.Node
-	up := sh.up(cl.conn, cl, &message.Up{
+	sh.publish(cl.conn, sh.up(cl.conn, cl, &message.Up{
 		Type: message.EventConnect, WantVerdict: true, Auth: cl.entry.authOrEmpty(), Recovered: cl.recover != nil,
-	})
-	up.Client = &info
-	sh.publish(cl.conn, up)
+	}))
 }
 
 func (sh *shard) expireVerdicts() {
@@ -264,8 +249,8 @@ func (sh *shard) expireVerdicts() {
 			break
 		}
 		n++
-		if sh.verdicts[w.cl.info.ID] == w.cl {
-			delete(sh.verdicts, w.cl.info.ID)
+		if sh.verdicts[w.cl.id] == w.cl {
+			delete(sh.verdicts, w.cl.id)
 			sh.refuse(w.cl, "the backend did not answer in time; try again", "DEADLINE_EXCEEDED", true)
 		}
 	}
@@ -309,12 +294,14 @@ func (sh *shard) verdict(cl *client, v *message.Verdict, call *nodeCall) {
 		return
 	}
 	if v.UID != "" {
-		cl.info.UID = v.UID
+		cl.uid = v.UID
 	}
 	if v.Profile != "" {
-		cl.info.Profile = v.Profile
+		t := cl.traits.get()
+		t.profile = v.Profile
+		cl.traits = t.keep()
 	}
-	if cl.recover != nil && cl.recover.uid != cl.info.UID {
+	if cl.recover != nil && cl.recover.uid != cl.uid {
 		// The private ID was another user's: this client begins anew.
 		sh.replyVerdict(cl, "the client is asked about again under a new ID")
 		sh.unclaim(cl)
@@ -347,23 +334,23 @@ func (sh *shard) admit(cl *client, rooms []string) {
 		}
 		return
 	}
-	info := cl.info
-	info.Node = sh.g.cfg.Node
-	cl.rooms = rooms
-	keys := []message.Key{message.AllKey(info.Namespace)}
+	cl.known = true
+	namespace := cl.sock.Namespace
+	keys := []message.Key{message.AllKey(namespace)}
 	if sh.g.cfg.Recovery {
-		keys = append(keys, message.ClientKey(info.Namespace, info.ID)) // its position is saved with the others; else see room
+		keys = append(keys, message.ClientKey(namespace, cl.id)) // its position is saved with the others; else see room
 	}
-	if info.UID != "" {
-		keys = append(keys, message.UserKey(info.Namespace, info.UID))
+	if cl.uid != "" {
+		keys = append(keys, message.UserKey(namespace, cl.uid))
 	}
 	for _, room := range rooms {
-		keys = append(keys, message.RoomKey(info.Namespace, room))
+		keys = append(keys, message.RoomKey(namespace, room))
 	}
 	enter, fresh := sh.seat(cl, keys)
-	sh.coming[info.ID] = cl
+	cl.shareNames()
+	sh.coming[cl.id] = cl
 	sh.g.registrar.submit(op{
-		changes: []message.Change{{Kind: message.ChangeConnect, Client: info, Rooms: rooms}},
+		changes: []message.Change{sh.change(message.ChangeConnect, cl, rooms)},
 		heads:   enter,
 		done: func(heads []message.Position) {
 			sh.inbox.post(func() { sh.admitted(cl, fresh, heads) })
@@ -386,6 +373,18 @@ func (sh *shard) seat(cl *client, keys []message.Key) (enter []message.Key, fres
 		}
 	}
 	return enter, fresh
+}
+
+// shareNames has the client keep no copies of names that the keys of its rooms have.
+func (cl *client) shareNames() {
+	for i := range cl.seats {
+		name := cl.seats[i].Room.Key.Name()
+		for _, own := range []*string{&cl.id, &cl.uid, &cl.conn.order} {
+			if *own == name {
+				*own = name
+			}
+		}
+	}
 }
 
 // goLive notes the positions of rooms whose membership has been written.
@@ -418,15 +417,15 @@ func (cl *client) standAtHeads() {
 // accept lets the client in: from here on it gets what its rooms get.
 func (sh *shard) accept(cl *client) {
 	c := cl.conn
-	id := cl.info.ID
+	id := cl.id
 	if c.session.Version() == 3 {
-		id = session.PublicName(cl.info.Namespace, c.session.ID())
+		id = session.PublicName(cl.sock.Namespace, c.session.ID())
 	}
 	pid := sh.beginRecovery(cl)
 	cl.accepted = true
-	sh.clients[cl.info.ID] = cl
+	sh.clients[cl.id] = cl
 	sh.arrived(cl)
-	sh.g.Stats.count(cl.info, 1)
+	sh.g.Stats.count(&c.session, 1)
 	c.session.Accept(cl.sock, id, pid, sh.now)
 	if c.from.later != nil {
 		c.from = c.from.later
@@ -439,7 +438,7 @@ func (sh *shard) accept(cl *client) {
 	} else {
 		cl.asked = true
 		sh.publish(c, sh.up(c, cl, &message.Up{
-			Type: message.EventConnect, Auth: cl.entry.authOrEmpty(), Rooms: cl.rooms,
+			Type: message.EventConnect, Auth: cl.entry.authOrEmpty(),
 			Recovered: cl.recover != nil && cl.recover.returned,
 		}))
 	}
@@ -449,8 +448,8 @@ func (sh *shard) accept(cl *client) {
 
 // arrived says that a client is in, or has gone.
 func (sh *shard) arrived(cl *client) {
-	if sh.coming[cl.info.ID] == cl {
-		delete(sh.coming, cl.info.ID)
+	if sh.coming[cl.id] == cl {
+		delete(sh.coming, cl.id)
 	}
 }
 
@@ -462,13 +461,14 @@ func (sh *shard) join(cl *client, rooms []string, done func()) {
 	}
 	var fresh []string
 	var keys []message.Key
+	had := len(cl.appendRooms(nil))
 	for _, room := range unique(rooms) {
-		key := message.RoomKey(cl.info.Namespace, room)
+		key := message.RoomKey(cl.sock.Namespace, room)
 		if r := sh.hub.Room(key); r != nil && hub.SeatOf(cl, r) != nil {
 			continue
 		}
-		if len(cl.rooms)+len(fresh) >= sh.g.cfg.MaxRooms {
-			sh.g.cfg.Logger.Warn("a client is in too many rooms to join another", "client", cl.info.ID, "room", room)
+		if had+len(fresh) >= sh.g.cfg.MaxRooms {
+			sh.g.cfg.Logger.Warn("a client is in too many rooms to join another", "client", cl.id, "room", room)
 			break
 		}
 		fresh, keys = append(fresh, room), append(keys, key)
@@ -482,14 +482,13 @@ func (sh *shard) join(cl *client, rooms []string, done func()) {
 		return
 	}
 	enter, entered := sh.seat(cl, keys)
-	cl.rooms = append(append(make([]string, 0, len(cl.rooms)+len(fresh)), cl.rooms...), fresh...)
 	o := op{
-		changes: []message.Change{{Kind: message.ChangeJoin, Client: cl.info, Rooms: fresh}},
+		changes: []message.Change{sh.change(message.ChangeJoin, cl, fresh)},
 		heads:   enter,
 	}
 	sh.expect(cl, keys, &o)
 	if cl.recover != nil && !cl.sock.Gone() {
-		cl.save(&o)
+		sh.save(cl, &o)
 	}
 	o.done = func(heads []message.Position) {
 		joined := sh.inbox.post(func() {
@@ -509,7 +508,7 @@ func (sh *shard) leave(cl *client, rooms []string) {
 	var exit []message.Key
 	var gone []string
 	for _, room := range rooms {
-		key := message.RoomKey(cl.info.Namespace, room)
+		key := message.RoomKey(cl.sock.Namespace, room)
 		r, last := sh.hub.Leave(cl, key)
 		if r == nil {
 			continue
@@ -526,15 +525,8 @@ func (sh *shard) leave(cl *client, rooms []string) {
 	if len(gone) == 0 {
 		return
 	}
-	kept := make([]string, 0, len(cl.rooms))
-	for _, room := range cl.rooms {
-		if !contains(gone, room) {
-			kept = append(kept, room)
-		}
-	}
-	cl.rooms = kept
 	sh.g.registrar.submit(op{
-		changes: []message.Change{{Kind: message.ChangeLeave, Client: cl.info, Rooms: gone}},
+		changes: []message.Change{sh.change(message.ChangeLeave, cl, gone)},
 	}, nil, exit)
 	sh.saveAgain(cl)
 }

@@ -110,14 +110,14 @@ func (sh *shard) room(key message.Key) *hub.Room[*client] {
 		return room
 	}
 	cl := sh.clients[key.Name()]
-	if cl == nil || cl.info.Namespace != key.Namespace() {
+	if cl == nil || cl.sock.Namespace != key.Namespace() {
 		return nil
 	}
 	return sh.ownRoom(cl)
 }
 
 func (sh *shard) ownRoom(cl *client) *hub.Room[*client] {
-	room, first := sh.hub.Join(cl, message.ClientKey(cl.info.Namespace, cl.info.ID))
+	room, first := sh.hub.Join(cl, message.ClientKey(cl.sock.Namespace, cl.id))
 	if first {
 		room.Log.Live = true
 	}

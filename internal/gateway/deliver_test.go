@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/hub"
 	"holdfast/internal/message"
 	"holdfast/internal/netpoll"
+	"holdfast/internal/session"
 	"holdfast/internal/testnet"
 )
 
@@ -82,7 +83,7 @@ func TestLostLastMessage(t *testing.T) {
 // TestIdleRoomsCostNothing looks at what a shard asks the log for.
 func TestIdleRoomsCostNothing(t *testing.T) {
 	sh := bareShard(t)
-	cl := &client{info: &message.Client{Namespace: "/"}}
+	cl := &client{sock: &session.Client{Namespace: "/"}}
 	for i := range 100 {
 		r, _ := sh.hub.Join(cl, message.RoomKey("/", fmt.Sprint(i)))
 		r.Log.Live = true
@@ -159,7 +160,7 @@ func TestRepairIsNotAheadOfItself(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			sh := bareShard(t)
-			r, _ := sh.hub.Join(&client{info: &message.Client{}}, room)
+			r, _ := sh.hub.Join(&client{}, room)
 			r.Log.Live, r.Log.Seq = true, 10
 			sh.hold(r, &message.Stamp{Key: room, Seq: 15, Prev: 14}, &message.Delivery{Push: &message.Push{}})
 			logged := []message.Logged{
@@ -188,7 +189,7 @@ func TestHeadOfAnotherEpoch(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			sh := bareShard(t)
-			cl := &client{info: &message.Client{}}
+			cl := &client{}
 			r, _ := sh.hub.Join(cl, room)
 			r.Log.Live, r.Log.Position = true, message.Position{Epoch: 1, Seq: 10}
 			cl.seats[0].Seq = 10
@@ -267,7 +268,7 @@ func TestManyRoomsBehind(t *testing.T) {
 		t.Errorf("all: %v, %d keys", late.all, len(late.keys))
 	}
 	sh := bareShard(t)
-	cl := &client{info: &message.Client{ID: "x", Namespace: "/"}}
+	cl := &client{id: "x", sock: &session.Client{Namespace: "/"}}
 	sh.hub.Join(cl, room)
 	sh.clients["x"] = cl
 	sh.repairAll(behind{all: true})

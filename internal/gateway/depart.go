@@ -200,7 +200,7 @@ func (sh *shard) takeOff(c *conn, d *departure) {
 	f := d.frozen
 	for _, sc := range c.session.Clients() {
 		cl := sc.Owner.(*client)
-		h := cl.hand()
+		h := sh.hand(cl)
 		for id, call := range sh.calls {
 			if _, asked := call.waiting[cl]; asked {
 				h.Acks = append(h.Acks, id)
@@ -215,11 +215,11 @@ func (sh *shard) takeOff(c *conn, d *departure) {
 				sh.abandon(room)
 			}
 		})
-		delete(sh.clients, cl.info.ID)
-		sh.g.Stats.count(cl.info, -1)
+		delete(sh.clients, cl.id)
+		sh.g.Stats.count(&c.session, -1)
 		cl.accepted, cl.away = false, true
 		f.hand.Clients, f.old = append(f.hand.Clients, h), append(f.old, cl)
-		d.clients = append(d.clients, cl.info.ID)
+		d.clients = append(d.clients, cl.id)
 	}
 	c.session.Moved()
 	c.setVisit(nil)
@@ -395,7 +395,7 @@ func (sh *shard) ackedAway(q *ackCallAway) int {
 		return http.StatusGone
 	}
 	for _, cl := range d.asked {
-		if _, waits := call.waiting[cl]; waits && cl.info.ID == q.Client {
+		if _, waits := call.waiting[cl]; waits && cl.id == q.Client {
 			sh.acknowledge(call, cl, q.Payload)
 			return http.StatusOK
 		}

@@ -30,11 +30,12 @@ func (f *filter) passes(cl *client) bool {
 	if f == nil {
 		return true
 	}
+	t := cl.traits.get()
 	switch {
-	case slices.Contains(f.ExceptClients, cl.info.ID),
-		len(f.AuthTypes) > 0 && !slices.Contains(f.AuthTypes, cl.info.AuthType),
-		len(f.Locales) > 0 && !slices.Contains(f.Locales, cl.info.Locale),
-		f.minimum != nil && slices.Compare(version(cl.info.ClientVersion), f.minimum) < 0:
+	case slices.Contains(f.ExceptClients, cl.id),
+		len(f.AuthTypes) > 0 && !slices.Contains(f.AuthTypes, t.authType),
+		len(f.Locales) > 0 && !slices.Contains(f.Locales, t.locale),
+		f.minimum != nil && slices.Compare(version(t.clientVersion), f.minimum) < 0:
 		return false
 	}
 	return true

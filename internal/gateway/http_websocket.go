@@ -109,22 +109,10 @@ func (c *conn) upgraded(stats *Stats) {
 		c.pauseReading()
 	}
 	for _, sc := range c.session.Clients() {
-		if cl, ok := sc.Owner.(*client); ok {
-			cl.movedTo(session.WebSocket, stats)
+		if cl, ok := sc.Owner.(*client); ok && cl.accepted {
+			stats.upgraded(&c.session)
 		}
 	}
-}
-
-// movedTo notes that another transport carries the client. What is known of it may be
-// on its way to others, so it is replaced.
-func (cl *client) movedTo(t session.Transport, stats *Stats) {
-	info := *cl.info
-	info.Transport = t.String()
-	if cl.accepted {
-		stats.count(cl.info, -1)
-		stats.count(&info, 1)
-	}
-	cl.info = &info
 }
 
 // handshakeKey checks the request of RFC 6455 section 4.2.1 and answers it when

@@ -261,14 +261,14 @@ func (sh *shard) sendOut(cl *client, out *session.Outgoing, tail string) bool {
 func (s *send) encoded(sh *shard, cl *client, id uint64, hasID bool) *session.Outgoing {
 	f := cl.conn.session.Form()
 	for i := range s.forms {
-		if s.forms[i].form == f && s.forms[i].namespace == cl.info.Namespace {
+		if s.forms[i].form == f && s.forms[i].namespace == cl.sock.Namespace {
 			return s.forms[i].out
 		}
 	}
-	out, err := session.EncodeEvent(f, cl.info.Namespace, s.push, id, hasID)
+	out, err := session.EncodeEvent(f, cl.sock.Namespace, s.push, id, hasID)
 	if err != nil {
 		sh.g.cfg.Logger.Warn("a push cannot be written in the form of some clients", "message", s.push.ID, "trace_id", s.push.TraceID, "err", err)
 	}
-	s.forms = append(s.forms, form{namespace: cl.info.Namespace, form: f, out: out})
+	s.forms = append(s.forms, form{namespace: cl.sock.Namespace, form: f, out: out})
 	return out
 }

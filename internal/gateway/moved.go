@@ -38,7 +38,7 @@ func (sh *shard) first(cl *client, id string) bool {
 	if p := cl.conn.passage; id == "" || p == nil || p.from == "" {
 		return true
 	}
-	f, key := &sh.away.firsts, cl.info.ID+" "+id
+	f, key := &sh.away.firsts, cl.id+" "+id
 	if _, had := f.seen[key]; had {
 		return false
 	}

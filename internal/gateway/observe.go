@@ -151,11 +151,35 @@ func (g *Gateway) Queues() Queues {
 	return q
 }
 
+// protocol is what the clients of a session speak.
+type protocol uint8
+
+const (
+	socketIO4 protocol = iota
+	socketIO5
+	engineIO3
+	engineIO4
+)
+
 // What clients speak, and what may carry them.
 var (
-	protocols  = [...]string{"socket.io/4", "socket.io/5", "engine.io/3", "engine.io/4"}
+	protocols  = [...]string{socketIO4: "socket.io/4", socketIO5: "socket.io/5", engineIO3: "engine.io/3", engineIO4: "engine.io/4"}
 	transports = [...]string{session.Polling: session.Polling.String(), session.WebSocket: session.WebSocket.String()}
 )
+
+func (p protocol) String() string { return protocols[p] }
+
+func protocolOf(s *session.Session) protocol {
+	switch raw, old := s.Form() == session.Raw, s.Version() == 3; {
+	case raw && old:
+		return engineIO3
+	case raw:
+		return engineIO4
+	case old:
+		return socketIO4
+	}
+	return socketIO5
+}
 
 // kinds counts clients by protocol and transport.
 type kinds [len(protocols)][len(transports)]atomic.Int64
@@ -177,14 +201,15 @@ func (s *Stats) Kinds() []Kind {
 	return out
 }
 
-// count notes that n clients of this kind have come, or gone where n is negative.
-func (s *Stats) count(c *message.Client, n int64) {
+// count notes that n clients of a session have come, or gone where n is negative.
+func (s *Stats) count(of *session.Session, n int64) {
 	s.Clients.Add(n)
-	for p := range protocols {
-		for t := range transports {
-			if c.Protocol == protocols[p] && c.Transport == transports[t] {
-				s.kinds[p][t].Add(n)
-			}
-		}
-	}
+	s.kinds[protocolOf(of)][of.Transport()].Add(n)
+}
+
+// upgraded notes that a client which was counted on polling is on the WebSocket now.
+func (s *Stats) upgraded(of *session.Session) {
+	kinds := &s.kinds[protocolOf(of)]
+	kinds[session.Polling].Add(-1)
+	kinds[session.WebSocket].Add(1)
 }

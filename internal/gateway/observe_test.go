@@ -78,7 +78,9 @@ func TestStagesAreObservedPerMessage(t *testing.T) {
 // WebSocket, then nowhere.
 func TestKindsFollowTheTransport(t *testing.T) {
 	var s Stats
-	info := &message.Client{Protocol: "socket.io/5", Transport: "polling"}
+	var c conn
+	cfg := session.Config{}.WithDefaults()
+	c.session.Init(&cfg, session.Hello{ID: "s", Version: 4, Transport: session.Polling}, 0, &session.Actions{})
 	check := func(when string, polling, webSocket int64) {
 		t.Helper()
 		for _, k := range s.Kinds() {
@@ -97,15 +99,15 @@ func TestKindsFollowTheTransport(t *testing.T) {
 			t.Errorf("%s: %d clients", when, n)
 		}
 	}
-	cl := &client{info: info, accepted: true}
-	s.count(cl.info, 1)
+	s.count(&c.session, 1)
 	check("after a CONNECT", 1, 0)
-	cl.movedTo(session.WebSocket, &s)
-	check("after the upgrade", 0, 1)
-	if info.Transport != "polling" {
-		t.Error("what others may hold was changed")
+	c.session.Probe([]byte("2probe"), 0)
+	if c.session.Probe([]byte("5"), 0) != session.ProbeUpgraded {
+		t.Fatal("the session is not upgraded")
 	}
-	s.count(cl.info, -1)
+	s.upgraded(&c.session)
+	check("after the upgrade", 0, 1)
+	s.count(&c.session, -1)
 	check("after the end", 0, 0)
 }
 

@@ -150,8 +150,8 @@ type handedRecovery struct {
 }
 
 // hand writes down what a client is.
-func (cl *client) hand() handedClient {
-	h := handedClient{Info: *cl.info, Rooms: cl.rooms, Asked: cl.asked}
+func (sh *shard) hand(cl *client) handedClient {
+	h := handedClient{Info: sh.describe(cl), Rooms: cl.appendRooms(nil), Asked: cl.asked}
 	for i := range cl.seats {
 		room := cl.seats[i].Room
 		h.Seats = append(h.Seats, message.Place{

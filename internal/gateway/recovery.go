@@ -247,7 +247,7 @@ func (b *comeback) add(m missed, cfg *Config) bool {
 // restore makes a client the one that it was and goes on with then.
 func (sh *shard) restore(cl *client, back *comeback, then func()) {
 	was := &back.saved.Client
-	cl.info.ID = was.ID
+	cl.id = was.ID
 	cl.recover = &recover{
 		pid: back.saved.PID, tag: back.saved.Tag, gen: back.saved.Gen, uid: was.UID,
 		returned: true,
@@ -443,7 +443,7 @@ func (sh *shard) beginRecovery(cl *client) (pid string) {
 		if err1 != nil || err2 != nil {
 			return ""
 		}
-		cl.recover = &recover{pid: a + b[4:], tag: b[:4], uid: cl.info.UID}
+		cl.recover = &recover{pid: a + b[4:], tag: b[:4], uid: cl.uid}
 		sh.saveAgain(cl) // one that has come back was saved before its replay
 	}
 	return cl.recover.pid
@@ -455,14 +455,14 @@ func (sh *shard) saveAgain(cl *client) {
 		return
 	}
 	var o op
-	cl.save(&o)
+	sh.save(cl, &o)
 	sh.g.registrar.submit(o, nil, nil)
 }
 
 // save makes an op save the client's places as they are now. It is a new generation where
 // the client may have an offset of this one; what nobody counts from is replaced, so that
 // the few generations that are kept reach as far back as they can.
-func (cl *client) save(o *op) {
+func (sh *shard) save(cl *client, o *op) {
 	r := cl.recover
 	if r.gen == 0 || r.used {
 		r.gen++
@@ -474,7 +474,7 @@ func (cl *client) save(o *op) {
 		r.places = append(r.places, savedPlace{seat.Room, message.Position{Epoch: seat.Room.Log.Epoch, Seq: seat.Seq}})
 	}
 	r.had = cl.recent.all()
-	r.write(o, cl, savedFor)
+	sh.writeSave(cl, o, savedFor)
 }
 
 // saveSame goes on with the generation that the client has shown an offset of, if that is
@@ -495,14 +495,15 @@ func (sh *shard) saveSame(cl *client, back *comeback) bool {
 	}
 	r.places, r.had = places, saved.Had
 	var o op
-	r.write(&o, cl, savedFor)
+	sh.writeSave(cl, &o, savedFor)
 	sh.g.registrar.submit(o, nil, nil)
 	return true
 }
 
-// write makes an op write what was saved last, for ttl.
-func (r *recover) write(o *op, cl *client, ttl time.Duration) {
-	o.save, o.ttl = r.saved(cl), ttl
+// writeSave makes an op write what was saved of the client last, for ttl.
+func (sh *shard) writeSave(cl *client, o *op, ttl time.Duration) {
+	r := cl.recover
+	o.save, o.ttl = r.saved(sh.describe(cl)), ttl
 	for i := range r.places {
 		if pos := r.late[r.places[i].room.Key]; pos != nil && r.places[i].Seq == 0 {
 			o.late = append(o.late, latePlace{i, pos})
@@ -510,8 +511,8 @@ func (r *recover) write(o *op, cl *client, ttl time.Duration) {
 	}
 }
 
-func (r *recover) saved(cl *client) *message.Saved {
-	s := &message.Saved{PID: r.pid, Client: *cl.info, Tag: r.tag, Gen: r.gen, Had: r.had, SavedAt: time.Now()}
+func (r *recover) saved(of message.Client) *message.Saved {
+	s := &message.Saved{PID: r.pid, Client: of, Tag: r.tag, Gen: r.gen, Had: r.had, SavedAt: time.Now()}
 	for _, p := range r.places {
 		s.Places = append(s.Places, message.Place{Key: p.room.Key, Position: p.Position})
 	}
@@ -528,7 +529,7 @@ func (sh *shard) lastSave(cl *client, why session.Reason) func(*op) {
 	if why == session.ClientDisconnect {
 		return func(o *op) { o.forget = r.pid }
 	}
-	return func(o *op) { r.write(o, cl, sh.g.cfg.Window) }
+	return func(o *op) { sh.writeSave(cl, o, sh.g.cfg.Window) }
 }
 
 // forget drops the client's save: it cannot recover from here on.

@@ -116,7 +116,7 @@ func (sh *shard) stepWalk() {
 	var rooms []*hub.Room[*client]
 	seen := make(map[*hub.Room[*client]]bool)
 	for _, cl := range clients {
-		o.changes = append(o.changes, message.Change{Kind: message.ChangeMend, Client: cl.info, Rooms: cl.rooms})
+		o.changes = append(o.changes, sh.change(message.ChangeMend, cl, cl.appendRooms(nil)))
 		for i := range cl.seats {
 			if room := cl.seats[i].Room; !seen[room] {
 				seen[room] = true

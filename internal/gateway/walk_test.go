@@ -58,7 +58,7 @@ func TestWalkReachesAll(t *testing.T) {
 		sh := &shard{hub: hub.New[*client](), namespaces: make(map[*hub.Room[*client]]struct{})}
 		var members []*client
 		join := func() *client {
-			cl := &client{info: &message.Client{}}
+			cl := &client{}
 			sh.seat(cl, []message.Key{message.AllKey(fmt.Sprint("/", rnd.IntN(3)))})
 			return cl
 		}
