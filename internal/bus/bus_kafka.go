@@ -58,7 +58,7 @@ type KafkaOptions struct {
 	// the newest that was handed over; default 131072.
 	Window int
 	// DeadAfter is for how long a consumer is silent until the others get its
-	// partitions; default 8 s. Brokers take at least 6 s unless told otherwise.
+	// partitions; default 6 s, which is the least that brokers take unless told otherwise.
 	DeadAfter time.Duration
 	// HandOver is for how long a partition that another consumer is to get waits for
 	// the events that are in flight here; default 10 s.
@@ -88,7 +88,7 @@ func (o *KafkaOptions) setDefaults() {
 	setDefault(&o.ReplyItems, 16384)
 	setDefault(&o.ReplyBytes, 16<<20)
 	setDefault(&o.Window, 1<<17)
-	setDefault(&o.DeadAfter, 8*time.Second)
+	setDefault(&o.DeadAfter, 6*time.Second)
 	setDefault(&o.HandOver, 10*time.Second)
 	setDefault(&o.Commit, 200*time.Millisecond)
 	setDefault(&o.Claim, time.Second)

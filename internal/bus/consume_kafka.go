@@ -92,11 +92,17 @@ func (b *Kafka) ConsumePushes(ctx context.Context, handle func(p message.PushRec
 //	             read: hand over, window grows        settled: window shrinks, position grows
 //	revoked  ──▶ nothing more is handed over; wait for what is in flight, commit, forget
 //	lost     ──▶ forget: another consumer has it already
+//
+// A process that stands still, or cannot reach Kafka, is found dead by the others, and
+// what it has read already is theirs. So it hands over only under a lease: for so long
+// after Kafka took it for a member that nobody can have its partitions yet.
 type member struct {
 	b      *Kafka
 	topic  string
+	group  string
 	client *kgo.Client
 	ending chan struct{} // closed when nobody waits for what is in flight any more
+	renew  chan struct{} // holds a token when the lease is to be renewed at once
 
 	// committing is held from a look at the positions until Kafka has them. Else one who
 	// has looked earlier may commit later, and what is settled comes again.
@@ -106,6 +112,7 @@ type member struct {
 	parts  map[int32]*part
 	gone   int           // in flight in parts that were forgotten
 	change chan struct{} // closed at the next settlement; nil: nobody waits for it
+	lease  time.Time     // until when this process is a member for certain
 }
 
 // part is one partition while it is this process'. A partition that comes back is a
@@ -130,8 +137,8 @@ type mark struct {
 
 func (b *Kafka) join(topic, group string) (*member, error) {
 	m := &member{
-		b: b, topic: topic, parts: make(map[int32]*part),
-		ending: make(chan struct{}),
+		b: b, topic: topic, group: group, parts: make(map[int32]*part),
+		ending: make(chan struct{}), renew: make(chan struct{}, 1),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -155,6 +162,7 @@ func (b *Kafka) join(topic, group string) (*member, error) {
 	b.work.Add(1) // until it has left
 	b.members.Add(1)
 	b.work.Go(m.commitNowAndThen)
+	b.work.Go(m.keepLease)
 	return m, nil
 }
 
@@ -178,7 +186,7 @@ func (m *member) read(ctx context.Context, handle func(r *kgo.Record, settled fu
 		}
 		again.worked()
 		for _, e := range batch {
-			if !m.room(ctx) {
+			if !m.room(ctx, e.part) {
 				return
 			}
 			if settled := m.hand(e); settled != nil {
@@ -221,8 +229,9 @@ func (m *member) batch(fetches kgo.Fetches) []entry {
 	return out
 }
 
-// room waits until one more may be in flight; false when ctx has ended.
-func (m *member) room(ctx context.Context) bool {
+// room waits until one more may be in flight, and there is a lease for it; false when
+// ctx has ended.
+func (m *member) room(ctx context.Context, of *part) bool {
 	for ctx.Err() == nil {
 		m.mu.Lock()
 		behind := 0
@@ -230,8 +239,9 @@ func (m *member) room(ctx context.Context) bool {
 			behind += len(p.window)
 		}
 		change := m.nextChange()
+		ready := of.forgotten || behind < m.b.opts.Window && time.Now().Before(m.lease)
 		m.mu.Unlock()
-		if behind < m.b.opts.Window {
+		if ready {
 			return true
 		}
 		select {
@@ -280,8 +290,8 @@ func (m *member) settle(p *part, k *mark) {
 	m.changed()
 }
 
-// nextChange returns what is closed when something is settled or forgotten. Called
-// with mu held, as is changed.
+// nextChange returns what is closed when something is settled or forgotten, or the
+// lease is new. Called with mu held, as is changed.
 func (m *member) nextChange() <-chan struct{} {
 	if m.change == nil {
 		m.change = make(chan struct{})
@@ -316,6 +326,10 @@ func (m *member) assigned(_ context.Context, _ *kgo.Client, added map[string][]i
 	defer m.mu.Unlock()
 	for _, id := range added[m.topic] {
 		m.parts[id] = &part{id: id, position: kgo.EpochOffset{Epoch: -1, Offset: -1}, committed: -1}
+	}
+	select {
+	case m.renew <- struct{}{}:
+	default: // it is about to be
 	}
 }
 
@@ -445,6 +459,49 @@ func (m *member) commitNowAndThen() {
 			again.failed(m.b.base, err)
 		}
 	}
+}
+
+// keepLease asks now and then whether this process is a member still, until it leaves.
+// The client asks too, and takes partitions away when it is not, but does not tell when
+// it was.
+func (m *member) keepLease() {
+	every := time.NewTicker(m.b.opts.DeadAfter / 4)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+		case <-m.renew:
+		case <-m.ending:
+			return
+		}
+		m.renewLease()
+	}
+}
+
+// renewLease asks once. Kafka counts the silence of a member from when it hears it, which
+// is later than began, so a lease of less than DeadAfter is over before that.
+func (m *member) renewLease() {
+	id, generation := m.client.GroupMetadata()
+	if id == "" || generation < 0 {
+		return // no member yet, or not any more
+	}
+	ctx, cancel := context.WithTimeout(m.b.base, m.b.opts.DeadAfter/2)
+	defer cancel()
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID, req.Generation = m.group, id, generation
+	began := time.Now()
+	resp, err := req.RequestWith(ctx, m.client)
+	if err != nil {
+		return // the client tells of it
+	}
+	// While partitions change hands those that stay here are read on.
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil && !errors.Is(err, kerr.RebalanceInProgress) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lease = began.Add(m.b.opts.DeadAfter * 3 / 4)
+	m.changed()
 }
 
 // leave lets another consumer have the partitions when what is in flight is settled,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,6 +83,64 @@ func testKafkaKilledConsumer(t *testing.T, k *kafkaWorld, prefix string) {
 	if err := first.Close(t.Context()); err != nil {
 		t.Error(err) // it had nothing to write
 	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// One that stood still for so long that others have its partitions hands over nothing
+// of what it has read before, when it goes on.
+func testKafkaSeeminglyDeadConsumer(t *testing.T, k *kafkaWorld, prefix string) {
+	gateway := k.open(t, k.options(prefix))
+	opts, net := k.options(prefix), &stillness{}
+	opts.dial, opts.Timeout = net.dial, time.Minute
+	first := k.open(t, opts)
+	const n, later = 100, "later"
+	for i := range n {
+		if err := gateway.Publish(order("k", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all are written", func() bool { return gateway.Stats().Written == n })
+	var afterwards journal
+	ctx, cancel := context.WithCancel(t.Context())
+	began, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- first.Consume(ctx, func(up *message.Up) {
+			if up.ID == "0" {
+				close(began)
+				<-goOn
+			} else {
+				afterwards.note(up)
+			}
+		})
+	}()
+	<-began
+	net.Lock()
+	move := sync.OnceFunc(func() {
+		close(goOn)
+		net.Unlock()
+	})
+	defer move()
+	second := k.open(t, k.options(prefix))
+	var j journal
+	stop := consume(t, second, j.note)
+	eventually(t, "the other one has all", func() bool { return j.count() == n })
+	move()
+	eventually(t, "both have partitions", func() bool {
+		return first.Stats().Partitions == 2 && second.Stats().Partitions == 2
+	})
+	for i := range 20 { // to the partitions of both
+		if err := gateway.Publish(order(fmt.Sprint(later, i), n+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "it has work again", func() bool { return afterwards.count() > 0 && afterwards.count()+j.count() == n+20 })
+	if old := afterwards.got["k"]; len(old) > 0 {
+		t.Errorf("%d events were handed over that others had long since: %v", len(old), old)
+	}
+	cancel()
+	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -36,6 +36,7 @@ func TestKafka(t *testing.T) {
 		test func(t *testing.T, k *kafkaWorld, prefix string)
 	}{
 		{"a killed consumer loses nothing", testKafkaKilledConsumer},
+		{"a consumer that seemed dead", testKafkaSeeminglyDeadConsumer},
 		{"a window that is full waits", testKafkaWindow},
 		{"an inbox of another", testKafkaInboxOfAnother},
 		{"an inbox moves", testKafkaInboxMoves},
@@ -222,4 +223,36 @@ func (c *cable) cutAll() {
 	for _, conn := range c.conns {
 		_ = conn.Close()
 	}
+}
+
+// stillness is a network that can stand still, as all of a process does that is stopped.
+type stillness struct {
+	sync.RWMutex // locked while nothing moves
+}
+
+type stillConn struct {
+	net.Conn
+	still *stillness
+}
+
+func (s *stillness) dial(ctx context.Context, network, host string) (net.Conn, error) {
+	s.pass()
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, host)
+	return stillConn{conn, s}, err
+}
+
+func (s *stillness) pass() {
+	s.RLock()
+	defer s.RUnlock()
+}
+
+func (c stillConn) Write(p []byte) (int, error) {
+	c.still.pass()
+	return c.Conn.Write(p)
+}
+
+func (c stillConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.still.pass()
+	return n, err
 }

@@ -204,8 +204,13 @@ describe('kill -9 in the middle of traffic', { ...holdfastOnly('it is one proces
     const [victim] = all.cluster.apis;
     const before = all.people.map((person) => person.acked.length);
     await victim.stop('SIGKILL');
+    const killed = performance.now();
     // Everybody's events are acknowledged again: the other one has taken over.
-    await eventually(() => all.people.every((person, i) => person.acked.length > before[i] + 20), 'events are not acknowledged', heals);
+    await eventually(() => all.people.every((person, i) => person.acked.length > before[i] + 20), () => {
+      const more = all.people.map((person, i) => `${person.name} ${person.acked.length - before[i]}`);
+      return `events are not acknowledged; since the kill: ${more}`;
+    }, heals);
+    t.diagnostic(`all are acknowledged again after ${Math.round(performance.now() - killed)} ms`);
     await all.more(50);
     await all.check();
     await all.present(heals);
