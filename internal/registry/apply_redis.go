@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,19 +22,13 @@ const (
 	// outlive what a ws-api remembers of the room; versions begin at the clock, so
 	// that a later one is higher even so.
 	versionTTL = 24 * 60 * 60
-	// settleTries bounds how often sets are told again since the client was changed
-	// by another node meanwhile.
-	settleTries = 8
 )
 
-// errContested says that others keep changing a client.
-var errContested = errors.New("a client is being changed by several nodes")
-
 // Apply makes changes in their order; the package's doc says what each does. A
-// batch takes four exchanges with Redis, whatever its size up to some hundreds, and
-// five or six commands for a client that connects and joins one room. After an error
-// any number of changes, and parts of them, may have been made; the same batch sent
-// again completes them.
+// batch takes four exchanges with Redis, whatever its size up to some hundreds, a fifth
+// when clients move, and at most six commands for a client that connects and joins one
+// room. After an error any number of changes, and parts of them, may have been made; the
+// same batch sent again completes them.
 func (r *Redis) Apply(ctx context.Context, changes []message.Change) error {
 	for len(changes) > 0 {
 		n := roundOf(changes)
@@ -67,7 +60,8 @@ func roundOf(changes []message.Change) int {
 }
 
 func (r *Redis) applyRound(ctx context.Context, changes []message.Change) error {
-	if err := r.own(ctx, changes); err != nil {
+	before, err := r.own(ctx, changes)
+	if err != nil {
 		return err
 	}
 	told, again, err := r.tellClients(ctx, changes)
@@ -82,12 +76,14 @@ func (r *Redis) applyRound(ctx context.Context, changes []message.Change) error 
 		var former []relations
 		var resend []message.Change
 		for _, a := range again {
+			a.seized = a.node != a.change.Client.Node
 			former, resend = append(former, a.relations), append(resend, *a.change)
 		}
-		if err := r.tellSets(ctx, former, nil); err != nil {
+		if err := r.tellSets(ctx, former, nil, nil); err != nil {
 			return err
 		}
-		if err := r.own(ctx, resend); err != nil {
+		// What was read first of how the nodes' clients stand is what counts.
+		if _, err := r.own(ctx, resend); err != nil {
 			return err
 		}
 		var more []relations
@@ -96,34 +92,59 @@ func (r *Redis) applyRound(ctx context.Context, changes []message.Change) error 
 		}
 		told = append(told, more...)
 	}
-	return r.tellSets(ctx, told, changes)
+	return r.tellSets(ctx, told, changes, before)
 }
 
 // own writes what a node owns, before anything else is written: whatever follows
-// can be found through it when the node dies.
-func (r *Redis) own(ctx context.Context, changes []message.Change) error {
+// can be found through it when the node dies. It returns when the nodes' clients were
+// last touched by others, see [Redis.touch].
+func (r *Redis) own(ctx context.Context, changes []message.Change) (touched map[string]string, err error) {
 	var calls []redis.Call
+	var nodes []string         // whose clients are in calls; "" where it is keys
 	at := make(map[string]int) // key of the set → index of its call
-	add := func(key string, command []string, member ...string) {
+	add := func(key, node, member string, call func() redis.Call) {
 		i, ok := at[key]
 		if !ok {
 			i = len(calls)
 			at[key] = i
-			calls = append(calls, redis.Command(command[0], key))
+			calls, nodes = append(calls, call()), append(nodes, node)
 		}
-		calls[i].Args = append(calls[i].Args, member...)
+		calls[i].Args = append(calls[i].Args, member)
 	}
 	for i := range changes {
 		switch ch := &changes[i]; ch.Kind {
 		case message.ChangeConnect, message.ChangeMend:
-			add(r.nodeClientsKey(ch.Client.Node), []string{"ZADD"}, "0", message.PublicID(ch.Client.ID))
+			node := ch.Client.Node
+			key := r.nodeClientsKey(node)
+			add(key, node, message.PublicID(ch.Client.ID), func() redis.Call {
+				return redis.Call{Script: ownScript, Keys: []string{key, r.nodeTouchedKey(node)}}
+			})
 		case message.ChangeEnter:
 			if entered(ch.Key) {
-				add(r.nodeKeysKey(ch.Node), []string{"SADD"}, string(ch.Key))
+				key := r.nodeKeysKey(ch.Node)
+				add(key, "", string(ch.Key), func() redis.Call { return redis.Command("SADD", key) })
 			}
 		}
 	}
-	return r.send(ctx, calls)
+	if len(calls) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	results := redis.Pipeline(ctx, r.client, calls)
+	if err := redis.FirstError(results); err != nil {
+		return nil, err
+	}
+	touched = make(map[string]string)
+	for i, node := range nodes {
+		if node == "" {
+			continue
+		}
+		if touched[node], err = results[i].ToString(); err != nil {
+			return nil, err
+		}
+	}
+	return touched, nil
 }
 
 // send carries calls out whose replies say nothing.
@@ -142,6 +163,7 @@ type relations struct {
 	bye                  bool // it has left all
 	fresh                bool // the record was made now
 	late                 bool // of a disconnect: another one had been there before
+	seized               bool // it was changed by others than its node
 	in, left, from       []string
 	// few restricts the sets that are told to these rooms: the others knew before.
 	few   []string
@@ -313,12 +335,24 @@ func (s *setCalls) client(rel *relations) {
 	}
 	for _, node := range rel.from {
 		s.user(rel, "ZREM", node)
+		s.calls = append(s.calls, redis.Command("ZREM", s.r.nodeClientsKey(node), rel.id))
+	}
+	if len(rel.from) > 0 && !rel.bye {
+		// It may be back where it had been, and be taken off that node's set by the one
+		// that it has been on in between, which looks at the record only afterwards.
+		s.calls = append(s.calls, redis.Command("ZADD", s.r.nodeClientsKey(rel.node), "0", rel.id))
 	}
 }
 
 // tellSets brings the sets up to the clients' records, and nodes into rooms and out
-// of them.
-func (r *Redis) tellSets(ctx context.Context, told []relations, changes []message.Change) error {
+// of them. before is what [Redis.own] returned, which is wanted of the nodes of records
+// that were made now.
+func (r *Redis) tellSets(
+	ctx context.Context, told []relations, changes []message.Change, before map[string]string,
+) error {
+	if err := r.touch(ctx, told); err != nil {
+		return err
+	}
 	s := &setCalls{r: r, at: make(map[string]int)}
 	for i := range told {
 		s.client(&told[i])
@@ -339,10 +373,10 @@ func (r *Redis) tellSets(ctx context.Context, told []relations, changes []messag
 			}
 		}
 	}
-	if err := r.send(ctx, s.calls); err != nil {
+	if err := r.send(ctx, merged(s.calls)); err != nil {
 		return err
 	}
-	return r.settle(ctx, told, exits)
+	return r.settle(ctx, told, before, exits)
 }
 
 // entersLater tells whether the same node enters the same key once more, so that it
@@ -351,167 +385,4 @@ func entersLater(rest []message.Change, exit *message.Change) bool {
 	return slices.ContainsFunc(rest, func(ch message.Change) bool {
 		return ch.Kind == message.ChangeEnter && ch.Key == exit.Key && ch.Node == exit.Node
 	})
-}
-
-// settle notes in the clients' records that their sets have been told, and then
-// takes off the nodes' own sets what they own no more. Sets of clients that were
-// changed meanwhile are told once more: the last to change a client sees to it.
-func (r *Redis) settle(ctx context.Context, told []relations, after []redis.Call) error {
-	var calls []redis.Call
-	var of []*relations
-	for i := range told {
-		rel := &told[i]
-		if rel.fresh {
-			continue // nobody else has known of it
-		}
-		calls = append(calls, redis.Call{Script: settleScript, Keys: []string{r.clientKey(rel.id)}, Args: []string{rel.v}})
-		of = append(of, rel)
-	}
-	var changed []*relations
-	var gone []relations
-	if len(calls) > 0 {
-		bounded, cancel := r.bounded(ctx)
-		defer cancel()
-		for i, result := range redis.Pipeline(bounded, r.client, calls) {
-			answer, err := result.AsInt64()
-			if err != nil {
-				return err
-			}
-			rel := of[i]
-			switch {
-			case answer == 0:
-				changed = append(changed, rel)
-				continue
-			case answer == 2 && !rel.bye:
-				// It was disconnected meanwhile: what has just been added goes again.
-				rel.bye = true
-				gone = append(gone, *rel)
-			}
-			if rel.bye {
-				after = append(after, redis.Command("ZREM", r.nodeClientsKey(rel.node), rel.id))
-			}
-			for _, node := range rel.from {
-				after = append(after, redis.Command("ZREM", r.nodeClientsKey(node), rel.id))
-			}
-		}
-	}
-	if len(gone) > 0 {
-		s := &setCalls{r: r, at: make(map[string]int)}
-		for i := range gone {
-			s.client(&gone[i])
-		}
-		after = append(s.calls, after...)
-	}
-	if err := r.send(ctx, merged(after)); err != nil {
-		return err
-	}
-	return r.tellAgain(ctx, changed)
-}
-
-// tellAgain reads the records of clients that others have changed, and tells their
-// sets.
-func (r *Redis) tellAgain(ctx context.Context, changed []*relations) error {
-	for try := 0; len(changed) > 0; try++ {
-		if try == settleTries {
-			return errContested
-		}
-		calls := make([]redis.Call, len(changed))
-		for i, rel := range changed {
-			calls[i] = redis.Call{Script: clientScript, Keys: []string{r.clientKey(rel.id)}, Args: []string{"state", "", ""}}
-		}
-		now, err := r.readStates(ctx, changed, calls)
-		if err != nil {
-			return err
-		}
-		s := &setCalls{r: r, at: make(map[string]int)}
-		for i := range now {
-			now[i].takeBack(changed[i])
-			s.client(&now[i])
-		}
-		settles := make([]redis.Call, len(now))
-		for i := range now {
-			settles[i] = redis.Call{Script: settleScript, Keys: []string{r.clientKey(now[i].id)}, Args: []string{now[i].v}}
-		}
-		if err := r.send(ctx, s.calls); err != nil {
-			return err
-		}
-		if changed, err = r.unsettled(ctx, now, settles); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// takeBack adds what told has put into sets and the record does not have any more to
-// what is told to be left: whoever changed the record may have told the sets, and
-// settled that, before told was carried out.
-func (rel *relations) takeBack(told *relations) {
-	for _, room := range told.in {
-		if !slices.Contains(rel.in, room) && !slices.Contains(rel.left, room) {
-			rel.left = append(rel.left, room)
-		}
-	}
-	if told.node != rel.node && !slices.Contains(rel.from, told.node) {
-		rel.from = append(rel.from, told.node)
-	}
-}
-
-// merged makes one command of those that take members off the same set.
-func merged(calls []redis.Call) []redis.Call {
-	at := make(map[string]int)
-	kept := calls[:0]
-	for _, c := range calls {
-		if c.Script != nil {
-			kept = append(kept, c)
-			continue
-		}
-		of := c.Args[0] + " " + c.Keys[0]
-		if i, ok := at[of]; ok {
-			kept[i].Args = append(kept[i].Args, c.Args[1:]...)
-			continue
-		}
-		at[of] = len(kept)
-		kept = append(kept, c)
-	}
-	return kept
-}
-
-func (r *Redis) readStates(ctx context.Context, of []*relations, calls []redis.Call) (now []relations, err error) {
-	ctx, cancel := r.bounded(ctx)
-	defer cancel()
-	for i, result := range redis.Pipeline(ctx, r.client, calls) {
-		rel, ok, err := parseRelations(of[i].id, result)
-		if err != nil {
-			return nil, err
-		}
-		if !ok { // it has gone: out of whatever it was put in
-			rel = *of[i]
-			rel.bye = true
-		}
-		now = append(now, rel)
-	}
-	return now, nil
-}
-
-func (r *Redis) unsettled(ctx context.Context, now []relations, settles []redis.Call) (changed []*relations, err error) {
-	var after []redis.Call
-	bounded, cancel := r.bounded(ctx)
-	defer cancel()
-	for i, result := range redis.Pipeline(bounded, r.client, settles) {
-		answer, err := result.AsInt64()
-		if err != nil {
-			return nil, err
-		}
-		if answer == 0 {
-			changed = append(changed, &now[i])
-			continue
-		}
-		if now[i].bye {
-			after = append(after, redis.Command("ZREM", r.nodeClientsKey(now[i].node), now[i].id))
-		}
-		for _, node := range now[i].from {
-			after = append(after, redis.Command("ZREM", r.nodeClientsKey(node), now[i].id))
-		}
-	}
-	return changed, r.send(ctx, merged(after))
 }

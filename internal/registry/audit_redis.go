@@ -89,11 +89,12 @@ func (r *Redis) drop(ctx context.Context, node string, entries []message.Held) e
 				return err
 			}
 			if ok {
+				rel.seized = true // what the node itself writes may be on its way
 				told = append(told, rel)
 			}
 		}
 	}
-	if err := r.tellSets(ctx, told, nil); err != nil || len(own) == 0 {
+	if err := r.tellSets(ctx, told, nil, nil); err != nil || len(own) == 0 {
 		return err
 	}
 	return r.send(ctx, []redis.Call{redis.Command("ZREM", r.nodeClientsKey(node), own...)})

@@ -65,6 +65,7 @@ func (r *Redis) buryClients(ctx context.Context, node string) (buried []message.
 		if !ok {
 			continue // it has moved, or never got further than the node's own set
 		}
+		rel.seized = true // its node may live yet
 		told = append(told, rel)
 		fields, err := results[2*i].AsStrMap()
 		if err != nil {
@@ -80,7 +81,7 @@ func (r *Redis) buryClients(ctx context.Context, node string) (buried []message.
 }
 
 func (r *Redis) settleBuried(ctx context.Context, set string, ids []string, told []relations) error {
-	if err := r.tellSets(ctx, told, nil); err != nil {
+	if err := r.tellSets(ctx, told, nil, nil); err != nil {
 		return err
 	}
 	return r.send(ctx, []redis.Call{redis.Command("ZREM", set, ids...)})
@@ -98,7 +99,7 @@ func (r *Redis) buryKeys(ctx context.Context, node string) (more bool, err error
 	for i, key := range keys {
 		exits[i] = message.Change{Kind: message.ChangeExit, Node: node, Key: message.Key(key)}
 	}
-	if err := r.tellSets(ctx, nil, exits); err != nil {
+	if err := r.tellSets(ctx, nil, exits, nil); err != nil {
 		return false, err
 	}
 	// A key that is no room cannot be exited; it leaves the set all the same.

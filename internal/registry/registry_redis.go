@@ -36,6 +36,7 @@ type RedisOptions struct {
 //	ws:user:clients:{t}   sorted set of a user's clients, client@node   owner: the clients
 //	ws:node:clients:{n}   sorted set of the IDs on a node               owner: the node, Bury
 //	ws:node:keys:{n}      set of the keys that it has entered           owner: the node, Bury
+//	ws:node:touched:{n}   when others last changed a client of it       an hour
 //	ws:saved:{pid}        hash: where a client stands                   the TTL of Save
 //	ws:receipt:{id}       string: what was pushed for a dedup_id        the TTL of Claim
 //
@@ -60,6 +61,12 @@ var clientLua string
 //go:embed lua/settle.lua
 var settleLua string
 
+//go:embed lua/own.lua
+var ownLua string
+
+//go:embed lua/touch.lua
+var touchLua string
+
 //go:embed lua/room.lua
 var roomLua string
 
@@ -72,6 +79,8 @@ var saveLua string
 var (
 	clientScript = redis.NewScript(clientLua)
 	settleScript = redis.NewScript(settleLua)
+	ownScript    = redis.NewScript(ownLua)
+	touchScript  = redis.NewScript(touchLua)
 	roomScript   = redis.NewScript(roomLua)
 	nodesScript  = redis.NewScript(nodesLua)
 	saveScript   = redis.NewScript(saveLua)
@@ -102,6 +111,10 @@ func (r *Redis) nodeClientsKey(node string) string {
 
 func (r *Redis) nodeKeysKey(node string) string {
 	return r.opts.Prefix + ":node:keys:" + redis.Brace(node)
+}
+
+func (r *Redis) nodeTouchedKey(node string) string {
+	return r.opts.Prefix + ":node:touched:" + redis.Brace(node)
 }
 
 func (r *Redis) savedKey(pid string) string { return r.opts.Prefix + ":saved:" + redis.Brace(pid) }

@@ -167,27 +167,6 @@ func (s *Server) cli(args ...string) (string, error) {
 	return string(out), err
 }
 
-// Commands returns how many commands the server has carried out, those inside of
-// scripts left out as far as that can be told: it counts calls that came over a
-// connection.
-func (s *Server) Commands(names ...string) (n int) {
-	s.t.Helper()
-	for line := range strings.SplitSeq(s.Run("INFO", "commandstats"), "\n") {
-		name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":")
-		if !ok {
-			continue
-		}
-		for _, want := range names {
-			if name == want {
-				calls, _, _ := strings.Cut(strings.TrimPrefix(rest, "calls="), ",")
-				c, _ := strconv.Atoi(calls)
-				n += c
-			}
-		}
-	}
-	return n
-}
-
 // Cluster starts three servers that share the slots, and returns when all agree.
 func Cluster(t testing.TB) []*Server {
 	t.Helper()

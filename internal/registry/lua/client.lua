@@ -4,7 +4,8 @@
 --            node, ns, uid   where the client is and who it is
 --            info            the rest of it as JSON
 --            seen            ms of its last change
---            v               grows with each change
+--            v               grows with each change, and begins at the clock in µs: a record
+--                            that is made anew is never taken for the one before
 --            bye             it has left; the sets have not all been told yet
 --            r:<room>        1: it is in the room; 0: it left, the room has not been told yet
 --            f:<node>        it moved from there; that node's sets have not been told yet
@@ -108,7 +109,9 @@ if op == 'disconnect' or op == 'forget' then
 end
 local v = h.v or '0'
 if op ~= 'state' then
-  v = tostring(redis.call('HINCRBY', key, 'v', 1))
+  local now = redis.call('TIME')
+  v = string.format('%.0f', math.max(now[1] * 1000000 + now[2], tonumber(v) + 1))
+  redis.call('HSET', key, 'v', v)
 end
 
 local inside, left, from = {}, {}, {}
