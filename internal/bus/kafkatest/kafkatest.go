@@ -5,6 +5,7 @@
 //
 // A broker takes some five seconds to start and 200 MB of memory, so a package's tests
 // share one: they are subtests of the one that started it, and each has its own prefix.
+// [StartCluster] is for what shows only where leaders move.
 package kafkatest
 
 import (
@@ -31,8 +32,10 @@ type Broker struct {
 	script string
 	dir    string
 	port   string
+	heap   string // options of the JVM; "" for those of the script
 	props  []string
 	cmd    *exec.Cmd
+	log    *output
 	done   chan struct{} // closed when cmd has ended
 }
 
@@ -44,22 +47,81 @@ const startTimeout = 3 * time.Minute
 // its properties. It returns when the broker takes requests.
 func Start(t testing.TB, props ...string) *Broker {
 	t.Helper()
+	return start(t, func() []*Broker {
+		addr, port := freeAddr(t)
+		return []*Broker{{Addr: addr, port: port, props: props}}
+	})[0]
+}
+
+// StartCluster starts n brokers, of 100 MB of heap each, that are one cluster. A
+// broker's number, node.id, is its place from 1 on. Topics have a copy on each broker
+// and take no write that less than two have. A broker that is silent for three seconds
+// is taken for dead, in place of nine, and its leaders move.
+func StartCluster(t testing.TB, n int, props ...string) []*Broker {
+	t.Helper()
+	return start(t, func() []*Broker {
+		brokers, controllers, voters := make([]*Broker, n), make([]string, n), make([]string, n)
+		for i := range n {
+			brokers[i] = &Broker{heap: "-Xms32m -Xmx100m"}
+			brokers[i].Addr, brokers[i].port = freeAddr(t)
+			controllers[i], _ = freeAddr(t)
+			voters[i] = fmt.Sprintf("%d@%s", i+1, controllers[i])
+		}
+		for i, b := range brokers {
+			b.props = append([]string{
+				fmt.Sprintf("node.id=%d", i+1),
+				"controller.quorum.voters=" + strings.Join(voters, ","),
+				fmt.Sprintf("listeners=PLAINTEXT://%s,CONTROLLER://%s", b.Addr, controllers[i]),
+				fmt.Sprintf("default.replication.factor=%d", n),
+				fmt.Sprintf("offsets.topic.replication.factor=%d", n),
+				fmt.Sprintf("min.insync.replicas=%d", min(n, 2)),
+				"broker.session.timeout.ms=3000",
+				"num.network.threads=2", "num.io.threads=2",
+			}, props...)
+		}
+		return brokers
+	})
+}
+
+// start starts the brokers that plan names, all at the same time.
+func start(t testing.TB, plan func() []*Broker) []*Broker {
+	t.Helper()
 	script, err := findScript()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &Broker{t: t, script: script, dir: t.TempDir(), props: props}
-	t.Cleanup(b.Kill)
 	for try := 0; ; try++ {
-		b.Addr, b.port = freeAddr(t)
-		err := b.run()
+		brokers := plan()
+		for _, b := range brokers {
+			b.t, b.script, b.dir = t, script, t.TempDir()
+			t.Cleanup(b.Kill)
+		}
+		err := run(brokers)
 		if err == nil {
-			return b
+			return brokers
+		}
+		for _, b := range brokers {
+			b.Kill()
 		}
 		if try == 2 { // somebody else may have taken a port meanwhile
 			t.Fatalf("start Kafka: %v", err)
 		}
 	}
+}
+
+// run starts the processes and waits until all take requests.
+func run(brokers []*Broker) error {
+	var errs []error
+	for _, b := range brokers {
+		errs = append(errs, b.launch())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, b := range brokers {
+		errs = append(errs, b.await())
+	}
+	return errors.Join(errs...)
 }
 
 // findScript looks for it from the test's folder upwards.
@@ -96,39 +158,45 @@ func freeAddr(t testing.TB) (addr, port string) {
 	return addr, port
 }
 
-// run starts the process and waits until it takes requests.
-func (b *Broker) run() error {
+func (b *Broker) launch() error {
 	args := append([]string{"run", "kafka", "--dir", b.dir, "--port", b.port, "--"}, b.props...)
-	b.cmd = exec.Command(b.script, args...)
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd := exec.Command(b.script, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if b.heap != "" {
+		cmd.Env = append(os.Environ(), "KAFKA_HEAP_OPTS="+b.heap)
+	}
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	b.cmd.Stdout, b.cmd.Stderr = in, in
-	err = b.cmd.Start()
+	cmd.Stdout, cmd.Stderr = in, in
+	err = cmd.Start()
 	_ = in.Close()
 	if err != nil {
 		_ = out.Close()
 		return err
 	}
-	log := &output{started: make(chan struct{})}
-	done := make(chan struct{})
-	b.done = done
-	go func(cmd *exec.Cmd) {
+	log, done := &output{started: make(chan struct{})}, make(chan struct{})
+	b.cmd, b.log, b.done = cmd, log, done
+	go func() {
 		defer close(done)
 		log.read(out)
 		_ = cmd.Wait()
-	}(b.cmd)
+	}()
+	return nil
+}
+
+// await waits until the process takes requests.
+func (b *Broker) await() error {
 	timeout := time.NewTimer(startTimeout)
 	defer timeout.Stop()
 	select {
-	case <-log.started:
+	case <-b.log.started:
 		return nil
-	case <-done:
-		return fmt.Errorf("it ended:\n%s", log.text())
+	case <-b.done:
+		return fmt.Errorf("it ended:\n%s", b.log.text())
 	case <-timeout.C:
-		return fmt.Errorf("it was not there within %v:\n%s", startTimeout, log.text())
+		return fmt.Errorf("it was not there within %v:\n%s", startTimeout, b.log.text())
 	}
 }
 
@@ -166,7 +234,7 @@ func (o *output) text() string {
 
 // Kill ends the broker as a crash would.
 func (b *Broker) Kill() {
-	if b.cmd == nil || b.cmd.Process == nil {
+	if b.cmd == nil {
 		return
 	}
 	_ = b.cmd.Process.Kill()
@@ -176,7 +244,7 @@ func (b *Broker) Kill() {
 // Restart starts the broker again with its address and its data, after [Broker.Kill].
 func (b *Broker) Restart() {
 	b.t.Helper()
-	if err := b.run(); err != nil {
+	if err := run([]*Broker{b}); err != nil {
 		b.t.Fatalf("restart Kafka: %v", err)
 	}
 }
