@@ -20,14 +20,14 @@ import (
 )
 
 // Member is what a room holds: a pointer to a client, which keeps its own seats.
-type Member[M any] interface {
+type Member[M comparable] interface {
 	comparable
 	// Seats returns the place where the member's seats are kept.
 	Seats() *[]Seat[M]
 }
 
 // Seat is a member's place in one room.
-type Seat[M any] struct {
+type Seat[M comparable] struct {
 	Room *Room[M]
 	// Seq is the member's position in the room's log: the sequence of the last
 	// message that was put on its way to it.
@@ -36,14 +36,20 @@ type Seat[M any] struct {
 }
 
 // Room is the members behind one key, in the order in which they came as far as
-// leavers have not changed it.
-type Room[M any] struct {
+// leavers have not changed it. Most rooms are those of a user with one client, so a room
+// that never had two members at once has no list of them.
+type Room[M comparable] struct {
 	Key message.Key
 	// Log is the caller's state of the room's log; the hub does not look at it.
 	Log   Log
+	sole  M         // the member of a room without a crowd, in slot 0
+	crowd *crowd[M] // nil: there never were two members
+}
+
+// crowd is a room's list of members.
+type crowd[M comparable] struct {
 	slots []M
-	holes int32
-	holds int32
+	holes int
 }
 
 // Log is where a shard stands in a room's log.
@@ -54,6 +60,9 @@ type Log struct {
 	Live bool
 	// Repairing is true while a gap is being fetched.
 	Repairing bool
+	// holds is the number of fan-outs over the room that are under way. It has nothing
+	// to do with the log, and stands where it takes no room of its own.
+	holds int32
 }
 
 // Index finds rooms by key.
@@ -93,8 +102,7 @@ func (x *Index[M]) Join(m M, key message.Key) (room *Room[M], first bool) {
 		return room, false
 	}
 	seats := m.Seats()
-	*seats = append(*seats, Seat[M]{Room: room, Seq: room.Log.Seq, slot: uint32(len(room.slots))})
-	room.slots = append(room.slots, m)
+	*seats = append(*seats, Seat[M]{Room: room, Seq: room.Log.Seq, slot: room.take(m)})
 	x.seats++
 	return room, first
 }
@@ -157,7 +165,36 @@ func SeatOf[M Member[M]](m M, room *Room[M]) *Seat[M] {
 }
 
 // Len returns the number of members.
-func (r *Room[M]) Len() int { return len(r.slots) - int(r.holes) }
+func (r *Room[M]) Len() int {
+	if r.crowd != nil {
+		return len(r.crowd.slots) - r.crowd.holes
+	}
+	return r.End()
+}
 
 // End returns the slot after the last: what a fan-out that begins now walks to.
-func (r *Room[M]) End() int { return len(r.slots) }
+func (r *Room[M]) End() int {
+	var none M
+	switch {
+	case r.crowd != nil:
+		return len(r.crowd.slots)
+	case r.sole != none:
+		return 1
+	}
+	return 0
+}
+
+// take gives m the slot after the last.
+func (r *Room[M]) take(m M) (slot uint32) {
+	var none M
+	switch {
+	case r.crowd != nil:
+		r.crowd.slots = append(r.crowd.slots, m)
+	case r.sole == none: // the index has no room that everybody has left: this one is new
+		r.sole = m
+	default:
+		r.crowd = &crowd[M]{slots: []M{r.sole, m}}
+		r.sole = none
+	}
+	return uint32(r.End() - 1)
+}

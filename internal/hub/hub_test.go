@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"holdfast/internal/message"
 )
@@ -23,7 +24,7 @@ func check(t *testing.T, x *Index[*member], members []*member) {
 		for i := range m.seats {
 			s := m.seats[i]
 			seats++
-			if s.Room.slots[s.slot] != m {
+			if s.Room.At(int(s.slot)) != m {
 				t.Fatalf("member %d: slot %d of %s holds another", m.id, s.slot, s.Room.Key)
 			}
 			if x.Room(s.Room.Key) != s.Room {
@@ -82,7 +83,11 @@ func TestFanOutWhileMembersMove(t *testing.T) {
 		x := New[*member]()
 		key := message.RoomKey("/", "big")
 		var members []*member
-		for i := range 100 {
+		crowd := 100
+		if seed%2 == 1 {
+			crowd = 1 + int(seed/2)%3
+		}
+		for i := range crowd {
 			m := &member{id: i}
 			members = append(members, m)
 			x.Join(m, key)
@@ -120,8 +125,8 @@ func TestFanOutWhileMembersMove(t *testing.T) {
 				t.Fatalf("seed %d: member %d stayed and was visited %d times", seed, m.id, visited[m])
 			}
 		}
-		if room.holes != 0 {
-			t.Fatalf("seed %d: %d holes after the last fan-out", seed, room.holes)
+		if c := room.crowd; c != nil && c.holes != 0 {
+			t.Fatalf("seed %d: %d holes after the last fan-out", seed, c.holes)
 		}
 		for _, m := range members {
 			x.LeaveAll(m, nil)
@@ -143,10 +148,28 @@ func TestShrinkAfterCrowd(t *testing.T) {
 	for _, m := range members[10:] {
 		x.Leave(m, key)
 	}
-	if room := x.Room(key); cap(room.slots) > 256 {
-		t.Fatalf("10 members keep %d slots", cap(room.slots))
+	if room := x.Room(key); cap(room.crowd.slots) > 256 {
+		t.Fatalf("10 members keep %d slots", cap(room.crowd.slots))
 	}
 	check(t, x, members)
+}
+
+// TestSmall holds what a room costs: a gateway has one for each user, most of them with
+// one member, so 8 bytes more in it are as much as in each client.
+func TestSmall(t *testing.T) {
+	if size := unsafe.Sizeof(Room[*member]{}); size > 64 {
+		t.Errorf("a room has %d bytes, which takes more than the 64 of its size class", size)
+	}
+	if size := unsafe.Sizeof(Seat[*member]{}); size > 24 {
+		t.Errorf("a seat has %d bytes, and a client has one for each of its rooms", size)
+	}
+	x := New[*member]()
+	m := &member{}
+	m.seats = make([]Seat[*member], 0, 1)
+	key := message.UserKey("/", "ann")
+	if n := testing.AllocsPerRun(100, func() { x.Join(m, key); x.Leave(m, key) }); n > 1 {
+		t.Errorf("%v allocations for a member that comes alone and goes, want 1, the room", n)
+	}
 }
 
 func BenchmarkJoinLeave(b *testing.B) {
@@ -160,5 +183,44 @@ func BenchmarkJoinLeave(b *testing.B) {
 	for b.Loop() {
 		x.Join(m, key)
 		x.Leave(m, key)
+	}
+}
+
+// BenchmarkJoinLeaveAlone is about the room of a user with one client.
+func BenchmarkJoinLeaveAlone(b *testing.B) {
+	x := New[*member]()
+	m := &member{}
+	key := message.UserKey("/", "ann")
+	b.ReportAllocs()
+	for b.Loop() {
+		x.Join(m, key)
+		x.Leave(m, key)
+	}
+}
+
+// BenchmarkWalk visits the members of a room as a fan-out does.
+func BenchmarkWalk(b *testing.B) {
+	for _, size := range []int{1, 1000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			x := New[*member]()
+			key := message.RoomKey("/", "doc")
+			for i := range size {
+				x.Join(&member{id: i}, key)
+			}
+			sum := 0
+			for b.Loop() {
+				room := x.Room(key)
+				room.Hold()
+				for slot := range room.End() {
+					if m := room.At(slot); m != nil && SeatOf(m, room) != nil {
+						sum++
+					}
+				}
+				Release(room)
+			}
+			if sum == 0 {
+				b.Fatal("nobody was visited")
+			}
+		})
 	}
 }
