@@ -17,6 +17,7 @@ type backlog struct {
 	events  []*message.Up
 	bytes   int
 	paused  []*conn
+	posts   map[*conn]chan httpAnswer // whose events are among these
 	retryAt int64
 	over    atomic.Bool // read by handshakes
 
@@ -96,7 +97,7 @@ func (sh *shard) retryBacklog() {
 	for _, c := range paused {
 		c.paused = false
 		c.session.Alive(sh.now)
-		c.answerPost(httpAnswer{ok: true})
+		sh.answerPost(c, httpAnswer{ok: true})
 		if c.sock != nil && c.sock.nc != nil {
 			c.sock.nc.ResumeReading()
 		}
@@ -104,9 +105,17 @@ func (sh *shard) retryBacklog() {
 }
 
 // answerPost answers a post that waits, if there is one.
-func (c *conn) answerPost(a httpAnswer) {
-	if c.post != nil {
-		c.post <- a
-		c.post = nil
+func (sh *shard) answerPost(c *conn, a httpAnswer) {
+	if post := sh.backlog.posts[c]; post != nil {
+		delete(sh.backlog.posts, c)
+		post <- a
 	}
+}
+
+// hold keeps the answer to a post of c's until its events have found room.
+func (b *backlog) hold(c *conn, answer chan httpAnswer) {
+	if b.posts == nil {
+		b.posts = make(map[*conn]chan httpAnswer)
+	}
+	b.posts[c] = answer
 }

@@ -17,7 +17,6 @@ type conn struct {
 	sock    *socket  // the WebSocket that carries the session, or nil
 	passage *passage // while its transport or node changes, and after it came from another node; else nil
 	poll    chan httpAnswer
-	post    chan httpAnswer // of a post whose events wait for the bus
 	timer   timewheel.Timer[*conn]
 	remote  string // address of the client
 	from    *origin
@@ -186,7 +185,7 @@ func (sh *shard) drop(c *conn) {
 
 // ended closes what carries a session that is over.
 func (sh *shard) ended(c *conn, why session.Reason) {
-	c.answerPost(httpAnswer{ok: true})
+	sh.answerPost(c, httpAnswer{ok: true})
 	if s := c.sock; s != nil {
 		c.sock = nil
 		sh.flushSocket(c, s)

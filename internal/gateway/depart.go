@@ -132,7 +132,7 @@ func (sh *shard) leaveVisit(q *sessionCall) int {
 
 // atRest tells whether nothing is under way that only this shard could finish.
 func (c *conn) atRest() bool {
-	if c.post != nil || c.paused {
+	if c.paused {
 		return false
 	}
 	for _, sc := range c.session.Clients() {

@@ -178,7 +178,7 @@ func (sh *shard) beginPost(h *request, body *cutBody) httpAnswer {
 		return httpAnswer{status: http.StatusInternalServerError}
 	}
 	defer sh.settle(c)
-	if c.post != nil {
+	if sh.backlog.posts[c] != nil {
 		// The one before has not been answered yet: two posts at once.
 		c.session.End(session.TransportError, sh.now, &sh.acts)
 		return httpAnswer{status: http.StatusBadRequest}
@@ -212,7 +212,7 @@ func (sh *shard) finishPost(h *request, body []byte, octets bool, answer chan ht
 	sh.settle(c)
 	if c.paused && c.session.State() == session.Open {
 		// The bus is full: the client may post again when what it has posted is there.
-		c.post = answer
+		sh.backlog.hold(c, answer)
 		return
 	}
 	answer <- httpAnswer{ok: true}

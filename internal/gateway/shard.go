@@ -260,7 +260,7 @@ func (sh *shard) settle(c *conn) {
 		sh.drop(c)
 		return
 	case session.Closing:
-		c.answerPost(httpAnswer{ok: true}) // nothing follows it that could be held up
+		sh.answerPost(c, httpAnswer{ok: true}) // nothing follows it that could be held up
 		sh.cutBodyOf(c)
 	}
 	sh.arm(c)

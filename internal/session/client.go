@@ -17,7 +17,7 @@ type Client struct {
 	Owner any
 
 	next      *Client // of the same session
-	lastEvent string  // name of its last event, as clients mostly repeat themselves
+	lastEvent *string // name of its last event, as clients mostly repeat themselves; nil: none is kept
 	connected bool
 	gone      bool
 }
@@ -162,8 +162,8 @@ func (s *Session) event(c *Client, p *socketio.Packet, owned bool, acts *Actions
 // the client has just used, and that needs no unescaping, costs no allocation.
 func (c *Client) eventName(data []byte) (string, error) {
 	if raw, ok := bytes.CutPrefix(data, []byte(`["`)); ok {
-		if end := bytes.IndexByte(raw, '"'); end > 0 && string(raw[:end]) == c.lastEvent {
-			return c.lastEvent, nil
+		if end := bytes.IndexByte(raw, '"'); end > 0 && c.lastEvent != nil && string(raw[:end]) == *c.lastEvent {
+			return *c.lastEvent, nil
 		}
 	}
 	name, _, err := socketio.EventName(data)
@@ -172,7 +172,8 @@ func (c *Client) eventName(data []byte) (string, error) {
 	}
 	// One with a backslash could be taken for the beginning of an escaped one.
 	if len(name) <= maxKeptName && strings.IndexByte(name, '\\') < 0 {
-		c.lastEvent = name
+		kept := name // name itself is to stay off the heap
+		c.lastEvent = &kept
 	}
 	return name, nil
 }

@@ -140,15 +140,12 @@ func (w *walker) settle() {
 		t.Fatalf("deadline %d of a closed session, or memory", s.Deadline())
 	}
 	size := 0
-	if !s.out.empty() {
-		size = s.out.first.size()
-	}
-	for i := range s.out.rest {
-		size += s.out.rest[i].size()
+	for it := range s.out.all() {
+		size += it.size()
 	}
 	// A noop and the close packet come on top of what is bounded.
-	if s.out.bytes != size || s.out.len() > w.cfg.OutputItems+2 || s.out.len() > 3 && size > w.cfg.OutputBytes+40 {
-		t.Fatalf("%d messages, %d bytes, accounted as %d", s.out.len(), size, s.out.bytes)
+	if s.out.bytes() != size || s.out.len() > w.cfg.OutputItems+2 || s.out.len() > 3 && size > w.cfg.OutputBytes+40 {
+		t.Fatalf("%d messages, %d bytes, accounted as %d", s.out.len(), size, s.out.bytes())
 	}
 	if len(s.Clients()) > w.cfg.MaxClients || len(s.get().kicked) > w.cfg.MaxClients || len(s.get().early) > maxEarly {
 		t.Fatal("a bound is passed")

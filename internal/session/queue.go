@@ -1,6 +1,9 @@
 package session
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // item is one message that waits for the peer.
 type item struct {
@@ -16,41 +19,83 @@ func (it *item) size() int { return it.out.size() + len(it.tail) + 16 }
 // quick sockets makes of all their queues.
 type queue struct {
 	first item // out is nil: the queue is empty, and so is rest
-	rest  []item
+	rest  *rest
+}
+
+// rest is what waits behind the first message; there is none without messages.
+type rest struct {
+	items []item
 	bytes int
 }
 
 func (q *queue) empty() bool { return q.first.out == nil }
 
 func (q *queue) len() int {
-	if q.empty() {
+	switch {
+	case q.empty():
 		return 0
+	case q.rest == nil:
+		return 1
 	}
-	return 1 + len(q.rest)
+	return 1 + len(q.rest.items)
+}
+
+func (q *queue) bytes() int {
+	switch {
+	case q.empty():
+		return 0
+	case q.rest == nil:
+		return q.first.size()
+	}
+	return q.first.size() + q.rest.bytes
+}
+
+// all yields what waits, in order.
+func (q *queue) all() iter.Seq[*item] {
+	return func(yield func(*item) bool) {
+		if q.empty() || !yield(&q.first) || q.rest == nil {
+			return
+		}
+		for i := range q.rest.items {
+			if !yield(&q.rest.items[i]) {
+				return
+			}
+		}
+	}
 }
 
 func (q *queue) push(it item) {
-	q.bytes += it.size()
 	if q.empty() {
 		q.first = it
 		return
 	}
-	q.rest = append(q.rest, it)
+	if q.rest == nil {
+		q.rest = &rest{items: make([]item, 0, 2)}
+	}
+	q.rest.items = append(q.rest.items, it)
+	q.rest.bytes += it.size()
 }
 
 // pop takes the first message; the queue must not be empty.
 func (q *queue) pop() item {
 	it := q.first
-	q.bytes -= it.size()
-	if len(q.rest) == 0 {
-		*q = queue{}
+	r := q.rest
+	if r == nil {
+		q.first = item{}
 		return it
 	}
-	q.first, q.rest[0] = q.rest[0], item{}
-	if q.rest = q.rest[1:]; len(q.rest) == 0 {
+	q.first, r.items[0] = r.items[0], item{}
+	r.items = r.items[1:]
+	r.bytes -= q.first.size()
+	q.tidy()
+	return it
+}
+
+// tidy lets go of a rest without messages.
+func (q *queue) tidy() {
+	if len(q.rest.items) == 0 {
 		q.rest = nil
 	}
-	return it
 }
 
 func (q *queue) clear() { *q = queue{} }
@@ -60,13 +105,14 @@ func (q *queue) oldest() (at int64, ok bool) { return q.first.at, !q.empty() }
 
 // drop removes an unsent message with the given collapse key.
 func (q *queue) drop(collapse string) {
-	for i := len(q.rest) - 1; i >= 0; i-- {
-		if q.rest[i].out.collapse == collapse {
-			q.bytes -= q.rest[i].size()
-			if q.rest = slices.Delete(q.rest, i, i+1); len(q.rest) == 0 {
-				q.rest = nil
+	if r := q.rest; r != nil {
+		for i, it := range slices.Backward(r.items) {
+			if it.out.collapse == collapse {
+				r.bytes -= it.size()
+				r.items = slices.Delete(r.items, i, i+1)
+				q.tidy()
+				return
 			}
-			return
 		}
 	}
 	if !q.empty() && q.first.out.collapse == collapse {

@@ -36,7 +36,7 @@ func (s *Session) Send(o *Outgoing, tail string, blocked bool, now int64, acts *
 // session is marked: whoever has an Actions at hand ends it, which is Tick for the
 // calls that have none. A message alone in the queue may be of any size.
 func (s *Session) push(it item) {
-	if !s.out.empty() && (s.out.len() >= s.cfg.OutputItems || s.out.bytes+it.size() > s.cfg.OutputBytes) {
+	if !s.out.empty() && (s.out.len() >= s.cfg.OutputItems || s.out.bytes()+it.size() > s.cfg.OutputBytes) {
 		s.slow = true
 		return
 	}

@@ -92,11 +92,8 @@ func (s *Session) Snapshot(now int64) (snap Snapshot, ok bool) {
 	if s.pending != nil {
 		snap.Pending = &SnapshotPacket{Packet: s.pending.Packet(), Until: s.pending.until - now}
 	}
-	if !s.out.empty() {
-		snap.Out = append(snap.Out, s.out.first.snapshot(now))
-		for i := range s.out.rest {
-			snap.Out = append(snap.Out, s.out.rest[i].snapshot(now))
-		}
+	for it := range s.out.all() {
+		snap.Out = append(snap.Out, it.snapshot(now))
 	}
 	return snap, true
 }
