@@ -102,10 +102,13 @@ func (in *intake) waiting() int {
 }
 
 // concernsNobody tells whether nothing is to be done with an event: its node has
-// answered it, its rule only stores it and nobody is subscribed. Such an event
-// needs no turn in its lane.
+// answered it or it needs no answer, its rule only stores it, nobody is subscribed and
+// nobody is to be told who is there. Such an event needs no turn in its lane.
 func (s *Server) concernsNobody(up *message.Up) bool {
-	if up.Type != message.EventMessage || up.WantsAck && !up.Acked || up.Client == nil {
+	if up.WantsAck && !up.Acked || up.WantVerdict || up.Client == nil {
+		return false
+	}
+	if up.Type != message.EventMessage && s.presence != nil {
 		return false
 	}
 	r := s.rules.match(up)

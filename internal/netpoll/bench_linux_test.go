@@ -25,7 +25,7 @@ func BenchmarkWritev(b *testing.B) {
 				for _, b := range bufs {
 					at += copy(flat[at:], b)
 				}
-				return retry(fd, flat[:at])
+				return directWrite(fd, flat[:at])
 			},
 			"writev": func(g *gather, fd int) (int, error) { return g.writev(fd, bufs) },
 		} {
@@ -49,7 +49,7 @@ func BenchmarkWritev(b *testing.B) {
 					}
 					// The read is in every shape the same; timing it disturbs less than
 					// stopping the clock.
-					if n, err := readOnce(fds[1], sink); err != nil || n != total {
+					if n, err := directRead(fds[1], sink); err != nil || n != total {
 						b.Fatal(n, err)
 					}
 				}

@@ -45,7 +45,7 @@ func (c *epollConn) ready(s *slot, events uint32) {
 }
 
 func (c *epollConn) read(gone bool) {
-	n, err := readOnce(int(c.fd), c.e.buf)
+	n, err := directRead(int(c.fd), c.e.buf)
 	switch {
 	case err == nil && n > 0:
 		c.h.OnData(c.e.buf[:n])
@@ -56,15 +56,6 @@ func (c *epollConn) read(gone bool) {
 	case gone:
 		// There is nothing to read and yet the socket failed.
 		c.end(c.reason())
-	}
-}
-
-func readOnce(fd int, b []byte) (int, error) {
-	for {
-		n, err := unix.Read(fd, b)
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
 	}
 }
 

@@ -30,7 +30,9 @@ type epollEngine struct {
 	raw  syscall.RawConn    // of file
 	look func(uintptr) bool // collects events; false: wait for more
 	bell *os.File           // an eventfd; its data in events is bellSlot
-	one  [8]byte            // what rings the bell
+	rope syscall.RawConn    // of bell
+	hear int                // the descriptor of bell, for the shard
+	ring func(uintptr)      // rings the bell that has this descriptor
 
 	// Owned by the shard.
 	table       slotTable
@@ -75,7 +77,8 @@ func newEpoll(o Options) (Engine, error) {
 		events: make([]unix.EpollEvent, o.Events),
 		buf:    make([]byte, o.ReadBuffer),
 	}
-	binary.NativeEndian.PutUint64(e.one[:], 1)
+	one := binary.NativeEndian.AppendUint64(nil, 1)
+	e.ring = func(fd uintptr) { _, _ = directWrite(int(fd), one) } // fails after Close only, when nobody sleeps
 	e.pump = newPump(o, e.Wake)
 	if err := e.open(); err != nil {
 		if e.file != nil {
@@ -117,6 +120,10 @@ func (e *epollEngine) open() error {
 		return fmt.Errorf("eventfd: %w", err)
 	}
 	e.bell = os.NewFile(uintptr(bell), "eventfd")
+	e.hear = bell
+	if e.rope, err = e.bell.SyscallConn(); err != nil {
+		return fmt.Errorf("reach the eventfd: %w", err)
+	}
 	if err := e.control(unix.EPOLL_CTL_ADD, bell, unix.EPOLLIN, bellSlot, 0); err != nil {
 		return fmt.Errorf("watch the eventfd: %w", err)
 	}
@@ -125,14 +132,14 @@ func (e *epollEngine) open() error {
 
 // control is epoll_ctl. Slot and generation travel in the event's 64 bits.
 func (e *epollEngine) control(op, fd int, events, slot, gen uint32) error {
-	return unix.EpollCtl(e.fd, op, fd, &unix.EpollEvent{Events: events, Fd: int32(slot), Pad: int32(gen)})
+	return epollControl(e.fd, op, fd, &unix.EpollEvent{Events: events, Fd: int32(slot), Pad: int32(gen)})
 }
 
-// Wake rings the bell through os.File, whose lock keeps a late Wake from
+// Wake rings the bell through its os.File, whose lock keeps a late Wake from
 // writing into whatever has got the descriptor's number after Close.
 func (e *epollEngine) Wake() {
 	if !e.woken.Swap(true) && e.sleeping.Load() {
-		_, _ = e.bell.Write(e.one[:]) // fails after Close only, when nobody sleeps
+		_ = e.rope.Control(e.ring)
 	}
 }
 
@@ -259,15 +266,11 @@ func (e *epollEngine) wait(d time.Duration) error {
 
 // collect is epoll_wait that does not wait.
 func (e *epollEngine) collect(fd int) (int, error) {
-	for {
-		n, err := unix.EpollWait(fd, e.events, 0)
-		if err == nil {
-			return n, nil
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return 0, os.NewSyscallError("epoll_wait", err)
-		}
+	n, err := epollLook(fd, e.events)
+	if err != nil {
+		return 0, os.NewSyscallError("epoll_wait", err)
 	}
+	return n, nil
 }
 
 // dispatch serves one event, if it is of a connection that is still there.
@@ -275,7 +278,7 @@ func (e *epollEngine) dispatch(ev unix.EpollEvent) {
 	switch uint32(ev.Fd) {
 	case bellSlot:
 		var count [8]byte
-		_, _ = e.bell.Read(count[:]) // its news is that Poll returns
+		_, _ = directRead(e.hear, count[:]) // its news is that Poll returns
 		return
 	case listenSlot:
 		e.accept()

@@ -2,7 +2,6 @@ package netpoll
 
 import (
 	"errors"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,13 +28,13 @@ func (g *gather) write(fd int, bufs [][]byte) (n int, whole bool, err error) {
 	case total == 0:
 		return 0, true, nil
 	case len(bufs) == 1:
-		n, err = retry(fd, bufs[0])
+		n, err = directWrite(fd, bufs[0])
 	case total <= copyLimit:
 		at := 0
 		for _, b := range bufs {
 			at += copy(g.small[at:], b)
 		}
-		n, err = retry(fd, g.small[:total])
+		n, err = directWrite(fd, g.small[:total])
 	default:
 		n, err = g.writev(fd, bufs)
 	}
@@ -43,18 +42,6 @@ func (g *gather) write(fd int, bufs [][]byte) (n int, whole bool, err error) {
 		err = nil
 	}
 	return n, n == total, err
-}
-
-func retry(fd int, b []byte) (int, error) {
-	for {
-		n, err := unix.Write(fd, b)
-		if err == nil {
-			return n, nil
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return 0, err
-		}
-	}
 }
 
 // writev goes through bufs in pieces of len(iov) until the socket takes less
@@ -75,7 +62,7 @@ func (g *gather) writev(fd int, bufs [][]byte) (int, error) {
 		if count == 0 {
 			break
 		}
-		n, err := writevOnce(fd, g.iov[:count])
+		n, err := directWritev(fd, g.iov[:count])
 		clear(g.iov[:count]) // so that no buffer is kept alive
 		total += n
 		if err != nil || n < want {
@@ -83,16 +70,4 @@ func (g *gather) writev(fd int, bufs [][]byte) (int, error) {
 		}
 	}
 	return total, nil
-}
-
-func writevOnce(fd int, iov []unix.Iovec) (int, error) {
-	for {
-		n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
-		if errno == 0 {
-			return int(n), nil
-		}
-		if errno != unix.EINTR {
-			return 0, errno
-		}
-	}
 }

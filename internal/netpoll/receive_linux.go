@@ -26,8 +26,9 @@ type accepting struct {
 }
 
 const (
-	acceptBurst = 64                     // connections accepted in one turn
-	acceptAgain = 100 * time.Millisecond // after a failure, for which the kernel would report readiness without end
+	acceptSilent = 1                      // seconds until a connection without a byte is accepted after all
+	acceptBurst  = 64                     // connections accepted in one turn
+	acceptAgain  = 100 * time.Millisecond // after a failure, for which the kernel would report readiness without end
 )
 
 // Accept implements Receiver.
@@ -44,6 +45,12 @@ func (e *epollEngine) Accept(l net.Listener, take func(fd int, peer netip.Addr),
 		_ = unix.Close(fd)
 		return fmt.Errorf("netpoll: watch the listening socket: %w", err)
 	}
+	// Both only spare work, so that a kernel without them is no failure. Accepted
+	// sockets inherit the first. By the second the kernel holds a connection back
+	// until its first bytes are there: the engine wakes up once for the two, and a
+	// peer that says nothing costs it nothing, until the kernel gives up waiting.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, acceptSilent)
 	e.accepting = &accepting{fd: fd, take: take, fail: fail}
 	return nil
 }
@@ -68,14 +75,13 @@ func (e *epollEngine) accept() {
 		if a == nil {
 			return
 		}
-		fd, from, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, peer, err := directAccept(a.fd)
 		switch {
 		case err == nil:
-			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // a peer that is gone shows by reading
-			a.take(fd, peerOf(from))
+			a.take(fd, peer)
 		case errors.Is(err, unix.EAGAIN):
 			return
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
+		case errors.Is(err, unix.ECONNABORTED):
 		default: // too many open files, for instance
 			_ = e.control(unix.EPOLL_CTL_DEL, a.fd, 0, 0, 0)
 			a.at = time.Now().Add(acceptAgain)
@@ -105,16 +111,6 @@ func (e *epollEngine) acceptLater(d time.Duration) time.Duration {
 		return left
 	}
 	return d
-}
-
-func peerOf(from unix.Sockaddr) netip.Addr {
-	switch sa := from.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrFrom4(sa.Addr)
-	case *unix.SockaddrInet6:
-		return netip.AddrFrom16(sa.Addr).Unmap()
-	}
-	return netip.Addr{}
 }
 
 // Receive implements Receiver.

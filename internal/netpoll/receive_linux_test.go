@@ -45,8 +45,8 @@ func (r *reception) take(fd int, peer netip.Addr) {
 	r.got, r.probes, r.peers = append(r.got, c), append(r.probes, p), append(r.peers, peer)
 }
 
-// dial connects and waits until the engine has accepted that.
-func (r *reception) dial() net.Conn {
+// dial connects, sends text, and waits until the engine has accepted that.
+func (r *reception) dial(text string) net.Conn {
 	r.Helper()
 	n := len(r.got)
 	peer, err := net.Dial("tcp", r.listener.Addr().String())
@@ -55,6 +55,7 @@ func (r *reception) dial() net.Conn {
 	}
 	r.Cleanup(func() { _ = peer.Close() })
 	_ = peer.SetDeadline(time.Now().Add(patience))
+	r.send(peer, text)
 	r.until("a connection is accepted", func() bool { return len(r.got) == n+1 })
 	return peer
 }
@@ -76,7 +77,7 @@ func (r *reception) expect(from io.Reader, want string) {
 
 func TestReceivedConnections(t *testing.T) {
 	r := newReception(t)
-	peer := r.dial()
+	peer := r.dial("one")
 	if want := netip.MustParseAddr("127.0.0.1"); r.peers[0] != want {
 		t.Errorf("the peer is %v", r.peers[0])
 	}
@@ -85,7 +86,6 @@ func TestReceivedConnections(t *testing.T) {
 		first = append(first, b...)
 		r.got[0].Pass(&probe{tb: t, conn: r.got[0], onData: func(b []byte) { second = append(second, b...) }})
 	}
-	r.send(peer, "one")
 	r.until("the first handler has heard", func() bool { return len(first) > 0 })
 	r.send(peer, "two")
 	r.until("the second handler has heard", func() bool { return len(second) > 0 })
@@ -98,10 +98,21 @@ func TestReceivedConnections(t *testing.T) {
 	r.expect(peer, "three")
 }
 
+// TestSilentConnection is accepted as well, though not at once: it is to be closed
+// some time, and a client may wait for the server to speak first.
+func TestSilentConnection(t *testing.T) {
+	r := newReception(t)
+	peer := r.dial("")
+	if _, err := r.got[0].Writev([][]byte{[]byte("one")}); err != nil {
+		t.Fatal(err)
+	}
+	r.expect(peer, "one")
+}
+
 // TestReturnedConnection goes on with net, and leaves the engine nothing.
 func TestReturnedConnection(t *testing.T) {
 	r := newReception(t)
-	peer := r.dial()
+	peer := r.dial("one")
 	var nc net.Conn
 	r.probes[0].onData = func([]byte) {
 		var err error
@@ -109,7 +120,6 @@ func TestReturnedConnection(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	r.send(peer, "one")
 	r.until("it is returned", func() bool { return nc != nil })
 	defer nc.Close()
 	if r.Len() != 0 {
@@ -133,7 +143,7 @@ func TestReturnedConnection(t *testing.T) {
 // TestAcceptFails has the process unable to accept for a while.
 func TestAcceptFails(t *testing.T) {
 	r := newReception(t)
-	_ = r.dial()
+	_ = r.dial("one")
 	a := r.engine.accepting
 	was := a.fd
 	a.fd = -1
@@ -143,7 +153,7 @@ func TestAcceptFails(t *testing.T) {
 	}
 	a.fd = was
 	_ = r.engine.control(2, was, 0, 0, 0) // EPOLL_CTL_DEL, as a failure of the socket itself would have done
-	_ = r.dial()
+	_ = r.dial("one")
 	if !a.at.IsZero() {
 		t.Error("the listening socket is not watched again")
 	}
@@ -151,7 +161,7 @@ func TestAcceptFails(t *testing.T) {
 
 func TestStopAccepting(t *testing.T) {
 	r := newReception(t)
-	_ = r.dial()
+	_ = r.dial("one")
 	r.engine.StopAccepting()
 	r.engine.StopAccepting()
 	if err := r.listener.Close(); err != nil {
