@@ -137,7 +137,9 @@ func (k *call) receive(r *message.Reply, maxAcks, maxBytes int) {
 	switch {
 	case r.Ack != nil:
 		n.acks++
-	case !n.announced || r.Clients > 0:
+	case r.Done || !n.announced || r.Clients > 0:
+		// The last word counts: a client that was counted where it was before may have been
+		// asked by its new node already, and is one of that node's.
 		n.announced, n.clients = true, r.Clients
 	}
 	if r.Err != "" {

@@ -251,6 +251,9 @@ func (sh *shard) adoptClient(c *conn, sc *session.Client, h *handedClient) *clie
 	for _, id := range h.Recent {
 		cl.hadBefore(id, true)
 	}
+	for _, id := range h.Lately {
+		sh.first(cl, id)
+	}
 	sh.clients[cl.id] = cl
 	return cl
 }

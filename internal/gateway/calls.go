@@ -228,8 +228,8 @@ func (sh *shard) disconnect(cl *client, d *message.Disconnect) {
 type ackCall struct {
 	node    *nodeCall
 	id      uint64
-	asking  bool // the push is still on its way to the clients
-	clients int  // that were asked, those that have moved among them
+	asking  int // ways by which the push is still to come to clients
+	clients int // that were asked, those that have moved among them
 	waiting map[*client]struct{}
 	expires time.Time
 }
@@ -260,7 +260,7 @@ func (sh *shard) deliverAsking(d *message.Down, node *nodeCall, at int64) {
 	}
 	sh.nextAck++
 	call := &ackCall{
-		node: node, id: sh.nextAck, waiting: make(map[*client]struct{}), clients: away, expires: d.Expires, asking: true,
+		node: node, id: sh.nextAck, waiting: make(map[*client]struct{}), clients: away, expires: d.Expires, asking: 1,
 	}
 	sh.calls[call.id] = call
 	p := d.Push.Push
@@ -283,9 +283,12 @@ func (sh *shard) sendAsking(cl *client, s *send) {
 	}
 }
 
-// asked tells ws-api how many clients were asked.
+// asked says that a push has got to the end of one way to its clients. The last one
+// tells ws-api how many were asked.
 func (sh *shard) asked(call *ackCall) {
-	call.asking = false
+	if call.asking--; call.asking > 0 {
+		return
+	}
 	call.node.count(call.clients, true)
 	sh.endCall(call, false)
 }
@@ -293,7 +296,7 @@ func (sh *shard) asked(call *ackCall) {
 // endCall ends a call for which nobody is waited any more; with late set, also one
 // whose clients have not answered.
 func (sh *shard) endCall(call *ackCall, late bool) {
-	if call.asking || len(call.waiting) > 0 && !late {
+	if call.asking > 0 || len(call.waiting) > 0 && !late {
 		return
 	}
 	delete(sh.calls, call.id)
@@ -318,7 +321,8 @@ func (sh *shard) expireCalls() {
 // endCalls ends all calls, for the shard stops.
 func (sh *shard) endCalls() {
 	for _, call := range sh.calls {
-		if call.asking {
+		if call.asking > 0 {
+			call.asking = 1
 			sh.asked(call)
 		}
 	}

@@ -18,6 +18,7 @@ type departures struct {
 	fresh     map[*departure]struct{} // confirmed a moment ago, see [staleTime]
 	visited   map[*conn]struct{}      // sessions that another node tries to take over
 	firsts    firsts
+	lately    lately
 	arriving  int   // sessions of which not all clients are through
 	checkAt   int64 // when it is looked whether the other nodes live
 }
@@ -171,6 +172,12 @@ func (sh *shard) freeze(q *sessionCall) (*handover, int) {
 	if c.poll != nil {
 		sh.answerPoll(c) // the client has said that no poll is under way
 	}
+	for _, sc := range c.session.Clients() {
+		sh.jobs.reach(sh, sc.Owner.(*client))
+	}
+	if c.session.State() != session.Open {
+		return nil, http.StatusNotFound // that was more than it may be behind
+	}
 	snap, ok := c.session.Snapshot(sh.now)
 	if !ok {
 		return nil, http.StatusLocked
@@ -201,6 +208,7 @@ func (sh *shard) takeOff(c *conn, d *departure) {
 	for _, sc := range c.session.Clients() {
 		cl := sc.Owner.(*client)
 		h := sh.hand(cl)
+		h.Lately = sh.away.lately.of(&h, sh.now)
 		for id, call := range sh.calls {
 			if _, asked := call.waiting[cl]; asked {
 				h.Acks = append(h.Acks, id)

@@ -41,6 +41,7 @@ type job struct {
 	room    int // index of the place that is being walked
 	slot    int
 	started bool
+	reached map[*client]struct{} // who was served out of turn; nil: nobody
 }
 
 // jobQueue is the fan-outs of a shard. They take turns, a slice each; a job whose
@@ -69,7 +70,7 @@ func (q *jobQueue) add(s send) {
 	q.bytes += s.push.Size()
 	if n := len(q.jobs); n > 0 && len(s.places) == 1 {
 		last := q.jobs[n-1]
-		if !last.started && len(last.sends) < maxMerged && len(last.sends[0].places) == 1 &&
+		if !last.started && last.reached == nil && len(last.sends) < maxMerged && len(last.sends[0].places) == 1 &&
 			last.sends[0].places[0].room == s.places[0].room {
 			last.sends = append(last.sends, s)
 			return
@@ -118,6 +119,37 @@ func (q *jobQueue) run(sh *shard) {
 	}
 }
 
+// reach has a client served at once by all jobs that have not come to it, in their order,
+// for it is about to leave the shard.
+func (q *jobQueue) reach(sh *shard, cl *client) {
+	for _, j := range q.jobs {
+		if j.has(cl) {
+			continue
+		}
+		places := j.sends[0].places
+		for at := j.room; at < len(places); at++ {
+			p := &places[at]
+			seat := hub.SeatOf(cl, p.room)
+			if seat == nil || j.started && (seat.Slot() >= p.end || at == j.room && seat.Slot() < j.slot) {
+				continue // it has come after the job began, or was served
+			}
+			for i := range j.sends {
+				sh.sendTo(cl, &j.sends[i], at, j.serial, len(places) > 1)
+			}
+			if j.reached == nil {
+				j.reached = make(map[*client]struct{})
+			}
+			j.reached[cl] = struct{}{}
+		}
+	}
+}
+
+// has tells whether a client was served out of turn.
+func (j *job) has(cl *client) bool {
+	_, had := j.reached[cl]
+	return had
+}
+
 func (q *jobQueue) blocked(j *job) bool {
 	if len(q.busy) == 0 {
 		return false
@@ -147,7 +179,7 @@ func (j *job) slice(sh *shard) bool {
 	for j.room < len(places) {
 		p := &places[j.room]
 		for j.slot < p.end && left > 0 {
-			if cl := p.room.At(j.slot); cl != nil {
+			if cl := p.room.At(j.slot); cl != nil && !j.has(cl) {
 				for i := range j.sends {
 					sh.sendTo(cl, &j.sends[i], j.room, j.serial, len(places) > 1)
 				}
@@ -174,7 +206,7 @@ func (j *job) slice(sh *shard) bool {
 func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool) {
 	if !cl.accepted {
 		if cl.keep(s.push, &s.places[at]); s.places[at].seq == 0 {
-			sh.keepUnlogged(cl, s.push)
+			sh.keepUnlogged(cl, s)
 		}
 		return
 	}

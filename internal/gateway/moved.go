@@ -16,14 +16,64 @@ import (
 //	at the new                     │ kept until it has arrived           │ its client has it
 //
 // Who pushes may know the old node, the new one, or both. So a record may come to the
-// new one twice, and each client takes it the first time.
+// new one twice, and each client takes it the first time; what it has had at the old one
+// before the freeze goes over with it.
 
 // staleTime is for how long after a move somebody may take the room's nodes for what
-// they were before, in milliseconds: lists are kept for 10, inboxes are read at once.
-const staleTime = 500
+// they were before, in milliseconds. Lists are kept for 10, and inboxes are read at once,
+// but on a machine that is busy that may take its time.
+const staleTime = 2000
 
-// maxFirst is how many are remembered of those that came to moved clients.
-const maxFirst = 4096
+// maxFirst is how many are remembered of those that came to moved clients, and maxLately
+// of those that came to anybody.
+const (
+	maxFirst  = 4096
+	maxLately = 1024
+)
+
+// lately is what has come in the last moments and is in no log, oldest first. Whoever
+// moves takes along what was for them.
+type lately struct {
+	came []arrivedLately
+}
+
+type arrivedLately struct {
+	id   string
+	keys []message.Key
+	at   int64
+}
+
+// note remembers what came for some keys. The oldest is forgotten when there is no room:
+// a client that moves then may get it twice.
+func (l *lately) note(id string, now int64, keys ...message.Key) {
+	if id == "" {
+		return
+	}
+	old := 0
+	for old < len(l.came) && (now-l.came[old].at >= staleTime || len(l.came)-old >= maxLately) {
+		old++
+	}
+	if l.came = append(l.came[old:], arrivedLately{id, keys, now}); old > 0 && len(l.came) == 1 {
+		l.came = append([]arrivedLately(nil), l.came...) // lets go of what was kept for a crowd
+	}
+}
+
+// of returns what was for a client, as it is handed over.
+func (l *lately) of(h *handedClient, now int64) (ids []string) {
+	for i := range l.came {
+		c := &l.came[i]
+		if now-c.at >= staleTime {
+			continue
+		}
+		for _, key := range c.keys {
+			if key == message.ClientKey(h.Info.Namespace, h.Info.ID) || h.behind(key) {
+				ids = append(ids, c.id)
+				break
+			}
+		}
+	}
+	return ids
+}
 
 // firsts is a memory of what has come to clients that have moved here.
 type firsts struct {
@@ -68,19 +118,28 @@ func (sh *shard) firstFor(clients []*client, call string) []*client {
 }
 
 // keepUnlogged keeps a push that is in no log, and so is not among what an arriving
-// client's logs tell that it has missed.
-func (sh *shard) keepUnlogged(cl *client, p *message.Push) {
+// client's logs tell that it has missed. One that asks for an acknowledgement counts the
+// client when it has arrived.
+func (sh *shard) keepUnlogged(cl *client, s *send) {
 	if cl.entry == nil || cl.conn.passage == nil || cl.conn.passage.hand == nil || len(cl.conn.passage.later) >= maxLate {
 		return
 	}
+	one := send{push: s.push, ask: s.ask, filter: s.filter}
+	if one.ask != nil {
+		one.ask.asking++
+	}
 	cl.conn.passage.later = append(cl.conn.passage.later, func() {
-		if !cl.accepted || cl.sock.Gone() || len(p.Targets) > 1 && cl.hadBefore(p.ID, true) ||
-			!newFilter(p).passes(cl) || !sh.first(cl, p.ID) {
-			return
+		if one.ask != nil {
+			defer sh.asked(one.ask)
 		}
-		s := send{push: p}
-		if out := s.encoded(sh, cl, 0, false); out != nil {
-			sh.sendOut(cl, out, sh.offset(cl))
+		switch p := one.push; {
+		case !cl.accepted || cl.sock.Gone(), len(p.Targets) > 1 && cl.hadBefore(p.ID, true), !one.filter.passes(cl):
+		case one.ask != nil:
+			sh.sendAsking(cl, &one)
+		case sh.first(cl, p.ID):
+			if out := one.encoded(sh, cl, 0, false); out != nil {
+				sh.sendOut(cl, out, sh.offset(cl))
+			}
 		}
 	})
 }
@@ -133,13 +192,27 @@ func (sh *shard) deliverAway(d *message.Delivery) {
 	if len(d.Stamps) == 0 || d.Stamps[0].Seq != 0 {
 		return
 	}
+	sh.cameLately(d)
 	sh.stampsAway(d.Stamps, func(away *departure, to message.Key) {
 		sh.passOn(away, &late{down: &message.Down{Push: alone(d, to)}, done: func(uint32, string) {}})
 	})
 }
 
+// cameLately notes a push that is in no log, for those who move soon.
+func (sh *shard) cameLately(d *message.Delivery) {
+	if sh.g.cfg.Peers == nil {
+		return
+	}
+	keys := make([]message.Key, len(d.Stamps))
+	for i := range d.Stamps {
+		keys[i] = d.Stamps[i].Key
+	}
+	sh.away.lately.note(d.Push.ID, sh.now, keys...)
+}
+
 // askAway has the clients asked that have left the shard, and returns their number.
 func (sh *shard) askAway(d *message.Down, node *nodeCall) (asked int) {
+	sh.cameLately(d.Push)
 	sh.stampsAway(d.Push.Stamps, func(away *departure, to message.Key) {
 		asked++
 		node.running.Add(1)
@@ -188,6 +261,9 @@ func (sh *shard) stillFor(d *message.Delivery) bool {
 
 // controlAway carries a call out for clients that have left the shard.
 func (sh *shard) controlAway(d *message.Down, call *nodeCall) {
+	if sh.g.cfg.Peers != nil {
+		sh.away.lately.note(d.Call, sh.now, controlKey(d))
+	}
 	sh.toAway(controlKey(d), func(away *departure, to message.Key) {
 		call.running.Add(1)
 		one := *d

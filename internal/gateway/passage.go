@@ -138,6 +138,7 @@ type handedClient struct {
 	Seats   []message.Place
 	Recent  []string        `json:",omitempty"` // pushes to several keys that it has had by some of them, oldest first
 	Acks    []uint64        `json:",omitempty"` // pushes that wait for it
+	Lately  []string        `json:",omitempty"` // what has come to it in the last moments and is in no log
 	Recover *handedRecovery `json:",omitempty"`
 }
 

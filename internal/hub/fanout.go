@@ -13,6 +13,9 @@ func (r *Room[M]) At(slot int) M {
 	return r.sole
 }
 
+// Slot returns where a fan-out over the seat's room finds the member now.
+func (s *Seat[M]) Slot() int { return int(s.slot) }
+
 // Release ends a fan-out. The last one to end closes the gaps that leavers left.
 func Release[M Member[M]](r *Room[M]) {
 	r.Log.holds--
