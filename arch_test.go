@@ -84,9 +84,10 @@ var house = []room{
 	}, tests: []string{"github.com/goccy/go-yaml", openTelemetryProto}}, // deploy/, a collector
 
 	// The comparison drives servers, holdfast among them, from outside.
-	{folder: "bench/compare", may: []string{"internal/loadgen"}},
+	{folder: "bench/rig", may: []string{"internal/loadgen"}},
+	{folder: "bench/compare", may: []string{"internal/loadgen", "bench/rig"}},
 	{folder: "bench/cluster", may: []string{
-		"internal/loadgen", "proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect", connectRPC,
+		"internal/loadgen", "bench/rig", "proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect", connectRPC,
 	}},
 
 	// A backend as a user would write it: it knows the contract and nothing else.

@@ -16,45 +16,22 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
-	"holdfast/internal/loadgen"
+	"holdfast/bench/rig"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
+func main() { os.Exit(rig.Main("cluster", measureAll)) }
 
-// workerArgument makes this program a worker of itself, with clients of its own.
-const workerArgument = "-worker"
-
-func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
-	if len(args) == 1 && args[0] == workerArgument {
-		if err := loadgen.ServeWorker(ctx, in, out); err != nil {
-			fmt.Fprintln(errOut, "cluster:", err)
-			return 1
-		}
-		return 0
+func measureAll(ctx context.Context, args []string, out, log io.Writer) error {
+	b, err := parse(args, log)
+	if err != nil {
+		return err
 	}
-	b, err := parse(args, errOut)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
-	}
-	b.out, b.log = out, errOut
-	if err := b.run(ctx); err != nil {
-		fmt.Fprintln(errOut, "cluster:", err)
-		return 1
-	}
-	return 0
+	b.out, b.log = out, log
+	return b.run(ctx)
 }
 
 // bench is one run.
@@ -91,13 +68,13 @@ func measures() []measure {
 	}
 }
 
-func parse(args []string, errOut io.Writer) (*bench, error) {
+func parse(args []string, log io.Writer) (*bench, error) {
 	var names []string
 	for _, m := range measures() {
 		names = append(names, m.name)
 	}
 	f := flag.NewFlagSet("cluster", flag.ContinueOnError)
-	f.SetOutput(errOut)
+	f.SetOutput(log)
 	b := &bench{}
 	quick := f.Bool("quick", false, "fewer clients, less time: a look within a minute")
 	f.StringVar(&b.program, "holdfast", "bench/.build/holdfast", "the program that is measured")
@@ -105,22 +82,13 @@ func parse(args []string, errOut io.Writer) (*bench, error) {
 	f.StringVar(&b.kafka, "kafka", "", "a Kafka broker to use as the bus beside Redis; none by default")
 	only := f.String("only", "", "measure only these, of: "+strings.Join(names, ","))
 	f.StringVar(&b.profile, "profile", "", "write processor profiles of the processes under load to this folder")
-	if err := f.Parse(args); err != nil {
+	var err error
+	if b.only, err = rig.Parse(f, args, only, names); err != nil {
 		return nil, err
 	}
 	b.seconds, b.low, b.high, b.settle, b.arrivals = 10*time.Second, 4000, 18_000, 30*time.Second, 10_000
 	if *quick {
 		b.seconds, b.low, b.high, b.settle, b.arrivals = 3*time.Second, 1000, 4000, 5*time.Second, 3000
-	}
-	if *only != "" {
-		b.only = strings.Split(*only, ",")
-	}
-	for _, name := range b.only {
-		if !slices.Contains(names, name) {
-			err := fmt.Errorf("-only %s: there is no such measurement; there are %s", name, strings.Join(names, ", "))
-			fmt.Fprintln(errOut, "cluster:", err)
-			return nil, err
-		}
 	}
 	return b, nil
 }
@@ -130,7 +98,7 @@ func parse(args []string, errOut io.Writer) (*bench, error) {
 func (b *bench) run(ctx context.Context) error {
 	var errs []error
 	for _, m := range measures() {
-		if len(b.only) > 0 && !slices.Contains(b.only, m.name) {
+		if !slices.Contains(b.only, m.name) {
 			continue
 		}
 		if err := m.do(b, ctx); err != nil {
@@ -149,9 +117,7 @@ func (b *bench) figure(name string, value float64, unit, target string) {
 	fmt.Fprintln(b.out, strings.TrimRight(line, " "))
 }
 
-// load tells how busy the machine is, for a figure of a busy one says little.
+// load tells how busy the machine is.
 func (b *bench) load(before string) {
-	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
-		fmt.Fprintf(b.log, "%s: load average %s\n", before, strings.Fields(string(text))[0])
-	}
+	fmt.Fprintf(b.log, "%s: load average %s\n", before, rig.LoadAverage())
 }

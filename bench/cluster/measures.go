@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"holdfast/bench/rig"
 	"holdfast/internal/loadgen"
 	"holdfast/proto/holdfast/v1/holdfastpb"
 	"holdfast/proto/holdfast/v1/holdfastpb/holdfastpbconnect"
@@ -60,7 +61,7 @@ func (b *bench) inRooms(ctx context.Context, bus string) (c *cluster, swarms []l
 	stop = func() { leave(); c.stop() }
 	for i, s := range swarms {
 		of := roomsOf(i)
-		if _, err = arrive(ctx, s, loadgen.Plan{Clients: perGateway, Rate: 500, Rooms: of}); err != nil {
+		if _, err = rig.Arrive(ctx, s, loadgen.Plan{Clients: perGateway, Rate: 500, Rooms: of}); err != nil {
 			stop()
 			return nil, nil, nil, nil, err
 		}
@@ -111,8 +112,8 @@ func (b *bench) pushesOn(ctx context.Context, bus, p50, p99 string) error {
 	if want := int(pushRate * b.seconds.Seconds()); sum.Received != want {
 		return fmt.Errorf("over %s %d of %d pushes have arrived", bus, sum.Received, want)
 	}
-	b.figure("push."+bus+".p50", millis(sum.Delivery.Quantile(.5)), "ms", p50)
-	b.figure("push."+bus+".p99", millis(sum.Delivery.Quantile(.99)), "ms", p99)
+	b.figure("push."+bus+".p50", rig.Millis(sum.Delivery.Quantile(.5)), "ms", p50)
+	b.figure("push."+bus+".p99", rig.Millis(sum.Delivery.Quantile(.99)), "ms", p99)
 	return nil
 }
 
@@ -151,23 +152,20 @@ func (b *bench) streams(ctx context.Context) error {
 	if _, err := streamFor(ctx, c.apis[0], rooms, time.Second); err != nil { // until everything is warm
 		return err
 	}
-	before, err := loadgen.CPUTime(c.apis[0].pid())
+	var took time.Duration
+	routed := 0
+	used, err := c.apis[0].Spent(func() error {
+		began := time.Now()
+		defer func() { took = time.Since(began) }()
+		return b.profiles(ctx, c, "stream", b.seconds, func() (err error) {
+			routed, err = streamFor(ctx, c.apis[0], rooms, b.seconds)
+			return err
+		})
+	})
 	if err != nil {
 		return err
 	}
-	began, routed := time.Now(), 0
-	if err := b.profiles(ctx, c, "stream", b.seconds, func() (err error) {
-		routed, err = streamFor(ctx, c.apis[0], rooms, b.seconds)
-		return err
-	}); err != nil {
-		return err
-	}
-	took := time.Since(began)
-	after, err := loadgen.CPUTime(c.apis[0].pid())
-	if err != nil {
-		return err
-	}
-	b.figure("stream.routed", float64(routed)/(after-before).Seconds(), "pushes/CPU-s", "≥ 20000")
+	b.figure("stream.routed", float64(routed)/used.Seconds(), "pushes/CPU-s", "≥ 20000")
 	b.figure("stream.rate", float64(routed)/took.Seconds(), "pushes/s", "")
 	return nil
 }
@@ -216,7 +214,7 @@ func (b *bench) records(ctx context.Context) error {
 	}
 	defer leave()
 	for _, s := range swarms {
-		if _, err := arrive(ctx, s, loadgen.Plan{Clients: 1, Rooms: loadgen.Rooms{Name: "three"}}); err != nil {
+		if _, err := rig.Arrive(ctx, s, loadgen.Plan{Clients: 1, Rooms: loadgen.Rooms{Name: "three"}}); err != nil {
 			return err
 		}
 	}
@@ -276,7 +274,7 @@ func (b *bench) connects(ctx context.Context) error {
 		n := b.arrivals / len(swarms)
 		work.Go(func() {
 			documents := loadgen.Rooms{Name: fmt.Sprintf("d%d-", i), Least: 2, Most: 300, Seed: 1}
-			_, errs[i] = arrive(ctx, s, loadgen.Plan{Clients: n, First: i * n, Rate: rate / float64(len(swarms)), Rooms: documents})
+			_, errs[i] = rig.Arrive(ctx, s, loadgen.Plan{Clients: n, First: i * n, Rate: rate / float64(len(swarms)), Rooms: documents})
 		})
 	}
 	work.Wait()
@@ -318,7 +316,7 @@ func (b *bench) memory(ctx context.Context) error {
 		half := (n - there) / len(swarms)
 		for _, s := range swarms {
 			documents := loadgen.Rooms{Name: "all"}
-			if _, err := arrive(ctx, s, loadgen.Plan{Clients: half, First: there, Rate: 1500, Rooms: documents}); err != nil {
+			if _, err := rig.Arrive(ctx, s, loadgen.Plan{Clients: half, First: there, Rate: 1500, Rooms: documents}); err != nil {
 				return err
 			}
 			there += half
@@ -326,7 +324,7 @@ func (b *bench) memory(ctx context.Context) error {
 		if err := loadgen.Sleep(ctx, b.settle); err != nil {
 			return err
 		}
-		used, err := loadgen.Measure(gateway.pid())
+		used, err := gateway.Usage()
 		if err != nil {
 			return err
 		}
@@ -337,5 +335,3 @@ func (b *bench) memory(ctx context.Context) error {
 	b.figure("memory.base", (float64(rss[0])-slope*float64(b.low))/1e6, "MB", "")
 	return nil
 }
-
-func millis(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }

@@ -13,14 +13,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"holdfast/bench/rig"
 	"holdfast/internal/loadgen"
 )
-
-// secret signs the clients' tokens.
-const secret = "bench-bench-bench-bench-bench-bench"
 
 // cluster is some processes of holdfast that share a prefix.
 type cluster struct {
@@ -31,12 +28,10 @@ type cluster struct {
 
 // process is one of them.
 type process struct {
-	cmd   *exec.Cmd
+	*rig.Process
 	url   string // of a gateway for clients, of a ws-api for backends
 	admin string // where it serves /metrics and /debug
 }
-
-func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // size is how many processes of each kind.
 type size struct{ gateways, apis int }
@@ -69,7 +64,7 @@ store: {kind: redis, addrs: [%q], prefix: %s}
 drain: {pause: 0s, rate: 0, timeout: 5s}
 log: {level: error}
 %s
-`, identity, secret, b.redis, prefix, line, more)
+`, identity, rig.Secret, b.redis, prefix, line, more)
 	}
 	for i := range n.gateways + n.apis {
 		kind, name := "gateway", fmt.Sprintf("gw-%d", i)
@@ -109,54 +104,26 @@ func (b *bench) oldRegistry(ctx context.Context, prefix string) error {
 	return err
 }
 
-// launch starts one process and waits for the addresses that it prints.
+// launch starts one process, which prints its addresses.
 func launch(program, kind, file, config string) (*process, error) {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, kind, "--config", file)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
+	marks := []string{"clients", "metrics"}
+	if kind == "api" {
+		marks = []string{"api", "api"}
+	}
+	p, urls, err := rig.Launch(exec.Command(program, kind, "--config", file), marks...)
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{cmd: cmd}
-	late := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-	defer late.Stop()
-	lines := bufio.NewScanner(out)
-	for p.admin == "" && lines.Scan() {
-		switch f := strings.Fields(lines.Text()); {
-		case len(f) != 2:
-		case f[0] == "clients":
-			p.url = f[1]
-		case f[0] == "api":
-			p.url, p.admin = f[1], f[1]
-		case f[0] == "metrics":
-			p.admin = f[1]
-		}
-	}
-	if p.admin == "" {
-		p.stop()
-		return nil, errors.New("it ended, or did not say where it is")
-	}
-	go func() { _, _ = io.Copy(io.Discard, out) }() // ends with the process
-	return p, nil
-}
-
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	kill := time.AfterFunc(10*time.Second, func() { _ = p.cmd.Process.Kill() })
-	defer kill.Stop()
-	_ = p.cmd.Wait()
+	return &process{p, urls[0], urls[1]}, nil
 }
 
 // stop ends all processes that were started.
 func (c *cluster) stop() {
 	for _, p := range append(c.gateways, c.apis...) {
-		p.stop()
+		p.Stop(10 * time.Second)
 	}
 	_ = os.RemoveAll(c.folder)
 }
@@ -164,10 +131,6 @@ func (c *cluster) stop() {
 // swarms makes one swarm of clients for each of the first n gateways, each in a process of
 // its own.
 func (c *cluster) swarms(ctx context.Context, n int) ([]loadgen.Swarm, func(), error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, nil, err
-	}
 	var all []loadgen.Swarm
 	leave := func() {
 		for _, s := range all {
@@ -175,7 +138,7 @@ func (c *cluster) swarms(ctx context.Context, n int) ([]loadgen.Swarm, func(), e
 		}
 	}
 	for _, g := range c.gateways[:n] {
-		s, err := loadgen.NewRemote(ctx, 1, []string{self, workerArgument}, loadgen.Target{URL: g.url, Secret: secret})
+		s, err := rig.Clients(ctx, loadgen.Target{URL: g.url, Secret: rig.Secret})
 		if err != nil {
 			leave()
 			return nil, nil, err
@@ -183,18 +146,6 @@ func (c *cluster) swarms(ctx context.Context, n int) ([]loadgen.Swarm, func(), e
 		all = append(all, s)
 	}
 	return all, leave, nil
-}
-
-// arrive connects clients as planned, all of which must come.
-func arrive(ctx context.Context, s loadgen.Swarm, p loadgen.Plan) (loadgen.Stats, error) {
-	if err := s.Connect(ctx, p); err != nil {
-		return loadgen.Stats{}, err
-	}
-	st, err := s.Collect(ctx)
-	if err == nil && st.Arrived < p.Clients {
-		err = fmt.Errorf("%d of %d clients did not connect: %v", p.Clients-st.Arrived, p.Clients, st.Errors)
-	}
-	return st, err
 }
 
 // metric sums the samples of a metric whose lines contain all of the given texts.

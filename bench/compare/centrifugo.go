@@ -40,12 +40,9 @@ func (s *server) centrifugo(o *options, folder string) error {
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return err
 	}
-	cmd := exec.Command(filepath.Join(o.bin, "centrifugo"), "-c", file)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	if _, err := s.launch(exec.Command(filepath.Join(o.bin, "centrifugo"), "-c", file)); err != nil {
 		return err
 	}
-	s.cmd = cmd
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	s.target = loadgen.Target{URL: "http://" + addr, Protocol: loadgen.Centrifugo}
 	s.pusher = &loadgen.CentrifugoPusher{URL: "http://" + addr, Key: "bench"}

@@ -6,106 +6,161 @@ import (
 	"sync"
 	"time"
 
+	"holdfast/bench/rig"
 	"holdfast/internal/loadgen"
 )
 
 // eventSize is the size of a whole event in bytes, as it is in the frame.
 const eventSize = 200
 
-// memory is the slope of resident memory between two numbers of idle clients, so
-// that what a process takes by itself does not count.
-func memory(ctx context.Context, s *suite) error {
-	low, err := s.settled(ctx, s.low)
+// memory lets the clients come that stay for what follows. It is the slope of
+// resident memory between two numbers of idle clients, so that what a process takes
+// by itself does not count.
+func memory(ctx context.Context, s *suite, v *server) error {
+	if _, err := s.connect(ctx, v, s.low, s.rate()); err != nil {
+		return err
+	}
+	if err := loadgen.Sleep(ctx, s.settleLow()); err != nil {
+		return err
+	}
+	few := v.clients
+	low, err := v.process.Usage()
 	if err != nil {
 		return err
 	}
-	high, err := s.settled(ctx, s.high-s.low)
+	if _, err := s.connect(ctx, v, s.high-s.low, s.rate()); err != nil {
+		return err
+	}
+	settled := time.Now().Add(s.settle)
+	if !s.together && s.wants("idle") {
+		if err := idle(ctx, s, v); err != nil {
+			return err
+		}
+	}
+	if err := loadgen.Sleep(ctx, time.Until(settled)); err != nil {
+		return err
+	}
+	high, err := v.process.Usage()
 	if err != nil {
 		return err
 	}
-	for i, v := range s.servers {
-		slope := float64(high[i].RSS-low[i].RSS) / float64(s.high-s.low)
-		s.results.add(v.name, "memory", "KB/client", slope/1000)
-		s.results.add(v.name, "memory.base", "MB", (float64(low[i].RSS)-slope*float64(s.low))/1e6)
-	}
+	slope := float64(high.RSS-low.RSS) / float64(max(v.clients-few, 1))
+	s.results.add(v.name, "memory", "KB/client", slope/1000)
+	s.results.add(v.name, "memory.base", "MB", (float64(low.RSS)-slope*float64(few))/1e6)
 	return nil
 }
 
-// settled connects n more clients to each server and measures them a while after.
-func (s *suite) settled(ctx context.Context, n int) ([]loadgen.Usage, error) {
-	if err := s.each(func(v *server) error {
-		_, err := v.connect(ctx, n, s.rate())
-		return err
-	}); err != nil {
-		return nil, err
+// settleLow is the wait at the lower end, where there is less to settle.
+func (o *options) settleLow() time.Duration {
+	if o.together {
+		return o.settle
 	}
-	if err := loadgen.Sleep(ctx, s.settle); err != nil {
-		return nil, err
-	}
-	used := make([]loadgen.Usage, 0, len(s.servers))
-	for _, v := range s.servers {
-		u, err := v.usage()
-		if err != nil {
-			return nil, err
-		}
-		used = append(used, u)
-	}
-	return used, nil
+	return o.settle * 2 / 3
 }
 
-// spent is the time that a server's process used during do.
-func spent(v *server, do func() error) (time.Duration, error) {
-	before, err := loadgen.CPUTime(v.pid())
-	if err != nil {
-		return 0, err
+// rate is how many clients a second come to each server that are not measured.
+func (o *options) rate() float64 {
+	if o.together {
+		return 3000 / float64(len(o.names))
 	}
-	if err := do(); err != nil {
-		return 0, err
+	return 2000
+}
+
+// connect lets n more clients come. Those that do not are told of; the error is for
+// when none does.
+func (s *suite) connect(ctx context.Context, v *server, n int, rate float64) (loadgen.Stats, error) {
+	st, err := v.connect(ctx, n, rate)
+	switch {
+	case err != nil:
+	case st.Arrived == 0:
+		err = errors.New("no client could connect: " + v.reasons(&st))
+	case st.Arrived < n:
+		s.note(v.name, "%d of %d clients have connected: %s", st.Arrived, n, v.reasons(&st))
 	}
-	after, err := loadgen.CPUTime(v.pid())
-	return after - before, err
+	return st, err
 }
 
 func micros(d time.Duration, n int) float64 {
 	return float64(d.Nanoseconds()) / 1000 / float64(max(n, 1))
 }
 
-func millis(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+// expected is what has to come within a time.
+type expected struct {
+	what   string
+	number int
+	within time.Duration
+	count  func(*loadgen.Stats) int
+}
+
+// await waits for it. If it does not come that is told, and whole is false.
+func (s *suite) await(ctx context.Context, v *server, e expected) (st loadgen.Stats, whole bool, err error) {
+	end := time.Now().Add(e.within)
+	for {
+		part, err := v.collect(ctx)
+		if err != nil {
+			return st, false, err
+		}
+		st.Merge(&part)
+		if e.count(&st) >= e.number {
+			return st, true, nil
+		}
+		if time.Now().After(end) {
+			s.note(v.name, "%s: %d of %d within %s %s", e.what, e.count(&st), e.number, e.within, v.reasons(&st))
+			return st, false, v.quiet(ctx)
+		}
+		if err := loadgen.Sleep(ctx, 20*time.Millisecond); err != nil {
+			return st, false, err
+		}
+	}
+}
+
+func received(st *loadgen.Stats) int { return st.Received }
 
 // broadcast pushes events one by one, each when the one before has reached all.
 func broadcast(ctx context.Context, s *suite, v *server) error {
 	var sum loadgen.Stats
-	cpu, err := spent(v, func() error {
+	cpu, err := v.process.Spent(func() error {
 		for range s.pushes {
 			if err := v.pusher.Push(ctx, eventSize, time.Now()); err != nil {
 				return err
 			}
-			st, err := v.await(ctx, 20*time.Second, func(st *loadgen.Stats) bool { return st.Received >= v.clients })
-			if err != nil {
+			st, whole, err := s.await(ctx, v, expected{"deliveries of an event", v.clients, s.patience, received})
+			sum.Merge(&st)
+			if err != nil || !whole {
 				return err
 			}
-			sum.Merge(&st)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.results.add(v.name, "broadcast.cpu", "µs/delivery", micros(cpu, sum.Received))
-	s.results.add(v.name, "broadcast.p99", "ms", millis(sum.Delivery.Quantile(.99)))
-	s.results.merge(v.name, "broadcast.p99", &sum.Delivery)
+	s.deliveries(v, "broadcast", cpu, &sum)
 	return nil
 }
 
+func (s *suite) deliveries(v *server, name string, cpu time.Duration, sum *loadgen.Stats) {
+	if sum.Received == 0 {
+		return
+	}
+	s.results.add(v.name, name+".cpu", "µs/delivery", micros(cpu, sum.Received))
+	s.results.add(v.name, name+".p99", "ms", rig.Millis(sum.Delivery.Quantile(.99)))
+	s.results.merge(v.name, name+".p99", &sum.Delivery)
+}
+
+const burstEvents = 10
+
 // burst pushes ten events at the same moment.
 func burst(ctx context.Context, s *suite, v *server) error {
-	const events = 10
 	var sum loadgen.Stats
-	cpu, err := spent(v, func() error {
+	if _, err := v.collect(ctx); err != nil { // without what was late before
+		return err
+	}
+	cpu, err := v.process.Spent(func() error {
 		var wait sync.WaitGroup
-		errs := make([]error, events)
+		errs := make([]error, burstEvents)
 		due := time.Now()
-		for i := range events {
+		for i := range burstEvents {
 			wait.Go(func() { errs[i] = v.pusher.Push(ctx, eventSize, due) })
 		}
 		wait.Wait()
@@ -113,15 +168,13 @@ func burst(ctx context.Context, s *suite, v *server) error {
 			return err
 		}
 		var err error
-		sum, err = v.await(ctx, 60*time.Second, func(st *loadgen.Stats) bool { return st.Received >= events*v.clients })
+		sum, _, err = s.await(ctx, v, expected{"deliveries of ten events", burstEvents * v.clients, 2 * s.patience, received})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.results.add(v.name, "burst.cpu", "µs/delivery", micros(cpu, sum.Received))
-	s.results.add(v.name, "burst.p99", "ms", millis(sum.Delivery.Quantile(.99)))
-	s.results.merge(v.name, "burst.p99", &sum.Delivery)
+	s.deliveries(v, "burst", cpu, &sum)
 	return nil
 }
 
@@ -134,54 +187,54 @@ func echo(ctx context.Context, s *suite, v *server) error {
 		Rate: 3000, For: time.Duration(s.seconds * float64(time.Second)),
 		Event: "echo", Size: eventSize, Ack: true, Clients: 1000,
 	}
-	want := int(load.Rate * load.For.Seconds())
-	if _, err := v.swarm.Collect(ctx); err != nil {
+	if _, err := v.collect(ctx); err != nil {
 		return err
 	}
 	var sum loadgen.Stats
-	cpu, err := spent(v, func() error {
+	cpu, err := v.process.Spent(func() error {
 		if err := v.swarm.Drive(ctx, load); err != nil {
 			return err
 		}
 		var err error
-		sum, err = v.await(ctx, 10*time.Second, func(st *loadgen.Stats) bool { return st.Answered >= want })
+		sum, _, err = s.await(ctx, v, expected{
+			"answers", int(load.Rate * load.For.Seconds()), s.patience / 2,
+			func(st *loadgen.Stats) int { return st.Answered },
+		})
 		return err
 	})
-	if err != nil {
+	if err != nil || sum.Answered == 0 {
 		return err
 	}
 	s.results.add(v.name, "echo.cpu", "µs/round trip", micros(cpu, sum.Answered))
-	s.results.add(v.name, "echo.p99", "ms", millis(sum.RoundTrip.Quantile(.99)))
+	s.results.add(v.name, "echo.p99", "ms", rig.Millis(sum.RoundTrip.Quantile(.99)))
 	s.results.merge(v.name, "echo.p99", &sum.RoundTrip)
 	return nil
 }
 
-// idle is what clients cost that do nothing but answer heartbeats: a server's time
-// for each of them and second.
-func idle(ctx context.Context, s *suite) error {
-	for round := range s.rounds {
-		s.results.round = round
-		err := s.each(func(v *server) error {
-			if _, err := v.swarm.Collect(ctx); err != nil {
-				return err
-			}
-			window := s.ping / 3
-			cpu, err := spent(v, func() error { return loadgen.Sleep(ctx, window) })
-			if err != nil {
-				return err
-			}
-			st, err := v.swarm.Collect(ctx)
-			if err != nil {
-				return err
-			}
-			s.results.add(v.name, "idle.cpu", "µs/heartbeat", micros(cpu, st.Pings))
-			s.results.add(v.name, "idle.rate", "heartbeats/s", float64(st.Pings)/window.Seconds())
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+// idleWindow is how long heartbeats are counted: each client has one in an interval,
+// but not all of them in any part of it.
+func (o *options) idleWindow() time.Duration {
+	if o.together {
+		return o.ping / 3 // three rounds are a whole one
 	}
+	return o.ping
+}
+
+// idle is what clients cost that do nothing but answer heartbeats.
+func idle(ctx context.Context, s *suite, v *server) error {
+	if _, err := v.collect(ctx); err != nil {
+		return err
+	}
+	cpu, err := v.process.Spent(func() error { return loadgen.Sleep(ctx, s.idleWindow()) })
+	if err != nil {
+		return err
+	}
+	st, err := v.collect(ctx)
+	if err != nil {
+		return err
+	}
+	s.results.add(v.name, "idle.cpu", "µs/heartbeat", micros(cpu, st.Pings))
+	s.results.add(v.name, "idle.rate", "heartbeats/s", float64(st.Pings)/s.idleWindow().Seconds())
 	return nil
 }
 
@@ -189,27 +242,27 @@ func idle(ctx context.Context, s *suite) error {
 func connect(ctx context.Context, s *suite, v *server) error {
 	n := int(1000 * s.seconds)
 	var st loadgen.Stats
-	cpu, err := spent(v, func() error {
+	cpu, err := v.process.Spent(func() error {
 		var err error
-		st, err = v.connect(ctx, n, 1000)
+		st, err = s.connect(ctx, v, n, 1000)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.results.add(v.name, "connect.cpu", "µs/client", micros(cpu, n))
-	s.results.add(v.name, "connect.p99", "ms", millis(st.Connect.Quantile(.99)))
+	s.results.add(v.name, "connect.cpu", "µs/client", micros(cpu, st.Arrived))
+	s.results.add(v.name, "connect.p99", "ms", rig.Millis(st.Connect.Quantile(.99)))
 	s.results.merge(v.name, "connect.p99", &st.Connect)
-	return v.leave(ctx, n, 0)
+	return v.leave(ctx, v.clients)
 }
 
 // storm is a closed loop: 64 handshakes under way at any time.
 func storm(ctx context.Context, s *suite, v *server) error {
-	n := int(2000 * s.seconds)
 	began := time.Now()
-	if _, err := v.connect(ctx, n, 0); err != nil {
+	st, err := s.connect(ctx, v, int(2000*s.seconds), 0)
+	if err != nil {
 		return err
 	}
-	s.results.add(v.name, "storm.rate", "clients/s", float64(n)/time.Since(began).Seconds())
-	return v.leave(ctx, n, 0)
+	s.results.add(v.name, "storm.rate", "clients/s", float64(st.Arrived)/time.Since(began).Seconds())
+	return v.leave(ctx, v.clients)
 }

@@ -4,13 +4,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"holdfast/bench/rig"
 	"holdfast/internal/loadgen"
 )
 
@@ -20,12 +23,20 @@ type results struct {
 
 	mu      sync.Mutex
 	figures []*figure
+	notes   []note
+}
+
+// note is what a server did not manage.
+type note struct {
+	Server string `json:"server"`
+	Round  int    `json:"round"` // from 1
+	Text   string `json:"text"`
 }
 
 // figure is one number of one server.
 type figure struct {
 	server, name, unit string
-	rounds             []float64
+	rounds             map[int]float64 // those in which it was measured
 	histogram          loadgen.Histogram
 }
 
@@ -44,11 +55,20 @@ func (r *results) add(server, name, unit string, value float64) {
 	defer r.mu.Unlock()
 	f := r.figure(server, name)
 	if f == nil {
-		f = &figure{server: server, name: name, unit: unit}
+		f = &figure{server: server, name: name, unit: unit, rounds: make(map[int]float64)}
 		r.figures = append(r.figures, f)
 	}
-	f.rounds = append(f.rounds, value)
+	f.rounds[r.round] = value
 }
+
+func (r *results) note(server, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, note{server, r.round + 1, text})
+}
+
+// median is that of its rounds.
+func (f *figure) median() float64 { return median(slices.Collect(maps.Values(f.rounds))) }
 
 // merge adds the durations behind a figure.
 func (r *results) merge(server, name string, h *loadgen.Histogram) {
@@ -76,9 +96,9 @@ func (r *results) ratio(f *figure) float64 {
 		return 0
 	}
 	var ratios []float64
-	for i := range min(len(f.rounds), len(floor.rounds)) {
-		if floor.rounds[i] > 0 {
-			ratios = append(ratios, f.rounds[i]/floor.rounds[i])
+	for round, value := range f.rounds {
+		if floor.rounds[round] > 0 {
+			ratios = append(ratios, value/floor.rounds[round])
 		}
 	}
 	return median(ratios)
@@ -87,30 +107,43 @@ func (r *results) ratio(f *figure) float64 {
 const floorName = "floor"
 
 // finish prints a line for each figure: its name, the figure, its unit and its
-// ratio to the floor's.
+// ratio to the floor's. What servers did not manage follows in lines that begin
+// with #. The error says of which of them there is no figure at all.
 func (s *suite) finish(began time.Time) error {
-	s.results.mu.Lock()
-	defer s.results.mu.Unlock()
 	slices.SortStableFunc(s.results.figures, func(a, b *figure) int { return s.order(a) - s.order(b) })
 	for _, f := range s.results.figures {
 		ratio := "-"
 		if r := s.results.ratio(f); r > 0 {
 			ratio = fmt.Sprintf("%.2f", r)
 		}
-		fmt.Fprintf(s.out, "%-26s %9.2f %-14s %6s\n", f.server+"."+f.name, median(f.rounds), f.unit, ratio)
+		fmt.Fprintf(s.out, "%-26s %9.2f %-14s %6s\n", f.server+"."+f.name, f.median(), f.unit, ratio)
 	}
-	s.progress("%d s, load average %s", int(time.Since(began).Seconds()), loadAverage())
-	return errors.Join(s.writeJSON(began), s.writePage(began), s.writeChart(began))
+	var missing []string
+	for _, n := range s.results.notes {
+		fmt.Fprintf(s.out, "# %s, round %d: %s\n", n.Server, n.Round, n.Text)
+	}
+	for _, name := range s.names {
+		if !slices.ContainsFunc(s.results.figures, func(f *figure) bool { return f.server == name }) {
+			missing = append(missing, name)
+		}
+	}
+	s.progress("%d s, load average %s", int(time.Since(began).Seconds()), rig.LoadAverage())
+	err := errors.Join(s.writeJSON(began), s.writePage(began), s.writeChart(began))
+	if len(missing) > 0 {
+		err = errors.Join(err, fmt.Errorf("there is no figure of %s", strings.Join(missing, ", ")))
+	}
+	return err
 }
 
 // figureJSON is a figure as -json writes it.
 type figureJSON struct {
-	Server string    `json:"server"`
-	Name   string    `json:"name"`
-	Value  float64   `json:"value"`
-	Unit   string    `json:"unit"`
-	Ratio  float64   `json:"ratioToFloor,omitempty"`
-	Rounds []float64 `json:"rounds"`
+	Server string  `json:"server"`
+	Name   string  `json:"name"`
+	Value  float64 `json:"value"`
+	Unit   string  `json:"unit"`
+	Ratio  float64 `json:"ratioToFloor,omitempty"`
+	// Rounds has null for a round in which it was not measured.
+	Rounds []*float64 `json:"rounds"`
 }
 
 func (s *suite) writeJSON(began time.Time) error {
@@ -119,10 +152,19 @@ func (s *suite) writeJSON(began time.Time) error {
 	}
 	figures := make([]figureJSON, 0, len(s.results.figures))
 	for _, f := range s.results.figures {
-		figures = append(figures, figureJSON{f.server, f.name, median(f.rounds), f.unit, s.results.ratio(f), f.rounds})
+		var rounds []*float64
+		for round := range slices.Max(slices.Collect(maps.Keys(f.rounds))) + 1 {
+			if value, measured := f.rounds[round]; measured {
+				rounds = append(rounds, &value)
+			} else {
+				rounds = append(rounds, nil)
+			}
+		}
+		figures = append(figures, figureJSON{f.server, f.name, f.median(), f.unit, s.results.ratio(f), rounds})
 	}
 	text, err := json.MarshalIndent(map[string]any{
-		"began": began, "loadAverage": loadAverage(), "clients": s.high, "rounds": s.rounds, "figures": figures,
+		"began": began, "loadAverage": rig.LoadAverage(), "clients": s.high, "rounds": s.rounds, "figures": figures,
+		"together": s.together, "notes": s.results.notes,
 	}, "", " ")
 	if err != nil {
 		return fmt.Errorf("write the figures: %w", err)
@@ -140,12 +182,19 @@ func (s *suite) writePage(began time.Time) error {
 	page := &loadgen.Page{
 		Title: "holdfast beside others",
 		Intro: fmt.Sprintf("%s; %d processors, load average %s; %d clients of each server; medians of %d rounds, "+
-			"ratios to the floor, which is the bare system calls", began.Format(time.RFC1123), runtime.NumCPU(), loadAverage(), s.high, s.rounds),
+			"ratios to the floor, which is the bare system calls", began.Format(time.RFC1123), runtime.NumCPU(), rig.LoadAverage(), s.high, s.rounds),
 	}
 	for _, m := range measures() {
 		if section, any := s.section(m); any {
 			page.Sections = append(page.Sections, section)
 		}
+	}
+	if len(s.results.notes) > 0 {
+		missed := loadgen.Section{Title: "What was not managed", Head: []string{"server", "round", ""}}
+		for _, n := range s.results.notes {
+			missed.Rows = append(missed.Rows, []string{n.Server, strconv.Itoa(n.Round), n.Text})
+		}
+		page.Sections = append(page.Sections, missed)
 	}
 	f, err := os.Create(s.page)
 	if err != nil {
@@ -173,11 +222,11 @@ func (s *suite) section(m measure) (loadgen.Section, bool) {
 		if bars[title] == nil {
 			order = append(order, title)
 		}
-		bars[title] = append(bars[title], loadgen.Bar{Name: f.server, Value: median(f.rounds), Note: note})
+		bars[title] = append(bars[title], loadgen.Bar{Name: f.server, Value: f.median(), Note: note})
 		if f.histogram.Count() > 0 {
 			lines[title] = append(lines[title], loadgen.Percentiles(f.server, &f.histogram))
 		}
-		section.Rows = append(section.Rows, []string{f.server + "." + f.name, fmt.Sprintf("%.2f", median(f.rounds)), f.unit, note})
+		section.Rows = append(section.Rows, []string{f.server + "." + f.name, fmt.Sprintf("%.2f", f.median()), f.unit, note})
 	}
 	for _, title := range order {
 		name, unit, _ := strings.Cut(title, "\x00")
@@ -191,8 +240,10 @@ func (s *suite) section(m measure) (loadgen.Section, bool) {
 	return section, len(section.Rows) > 0
 }
 
-// order is the measurements' order, and in each the servers'.
+// order is the measurements' order, in each the figures', and for each the servers'.
 func (s *suite) order(f *figure) int {
-	first := slices.IndexFunc(s.results.figures, func(g *figure) bool { return g.name == f.name })
-	return first*len(s.names) + slices.Index(s.names, f.server)
+	measure, _, _ := strings.Cut(f.name, ".")
+	of := slices.Index(measureNames(), measure)
+	part := slices.Index([]string{"", ".cpu", ".base", ".rate", ".p99"}, f.name[len(measure):])
+	return (of*10+part)*len(s.names) + slices.Index(s.names, f.server)
 }

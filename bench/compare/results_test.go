@@ -13,7 +13,8 @@ import (
 // What slows the machine for one round does not change a ratio.
 func TestRatiosAreOfTheSameRound(t *testing.T) {
 	var r results
-	for _, v := range []struct{ floor, other float64 }{{10, 12}, {30, 36}, {8, 9.6}} {
+	for i, v := range []struct{ floor, other float64 }{{10, 12}, {30, 36}, {8, 9.6}} {
+		r.round = i
 		r.add("floor", "x", "µs", v.floor)
 		r.add("other", "x", "µs", v.other)
 	}
@@ -72,5 +73,20 @@ func TestFlags(t *testing.T) {
 		if _, err := parse(bad, io.Discard); err == nil {
 			t.Errorf("%v was taken", bad)
 		}
+	}
+}
+
+// A round in which a server was not measured takes no part in its ratio.
+func TestRoundsThatAreMissing(t *testing.T) {
+	var r results
+	for i, v := range []float64{10, 20, 40} {
+		r.round = i
+		r.add("floor", "x", "µs", v)
+		if i != 1 {
+			r.add("other", "x", "µs", 3*v)
+		}
+	}
+	if f := r.figure("other", "x"); r.ratio(f) != 3 || f.median() != 75 {
+		t.Errorf("ratio %v, median %v; want 3 and 75", r.ratio(f), f.median())
 	}
 }

@@ -2,14 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"holdfast/internal/loadgen"
+	"holdfast/bench/rig"
 )
 
 // suite is one run.
@@ -17,30 +19,58 @@ type suite struct {
 	options
 	out, log io.Writer
 	folder   string
-	servers  []*server
+	servers  []*server // that are running
 	results  results
 }
 
-// measure is one kind of measurement. Each calls report for its figures.
+// measure is one kind of measurement.
 type measure struct {
 	name string
 	what string
-	// together measures all servers at the same time: only what leaves the machine
-	// idle can.
-	together func(ctx context.Context, s *suite) error
-	// one measures one server, in turns with the others, once a round.
+	// one measures one server, once a round. What it cannot do ends the server's part
+	// in the round, and is told.
 	one func(ctx context.Context, s *suite, v *server) error
+	// takes is about how long that takes.
+	takes func(o *options) time.Duration
+	// quiet ones leave the machine at rest, so that servers which run together can be
+	// measured at the same time; once ones have one round then.
+	quiet, once bool
+	// empty ones begin with a server that has no clients.
+	empty bool
 }
 
+// measures are in the order in which a server goes through them.
 func measures() []measure {
+	seconds := func(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
 	return []measure{
-		{name: "memory", what: "resident memory of idle clients", together: memory},
-		{name: "broadcast", what: "one event to all clients", one: broadcast},
-		{name: "burst", what: "ten events at once to all clients", one: burst},
-		{name: "echo", what: "events that are acknowledged", one: echo},
-		{name: "idle", what: "heartbeats of idle clients", together: idle},
-		{name: "connect", what: "clients that come at a rate", one: connect},
-		{name: "storm", what: "clients that come as fast as they can", one: storm},
+		{
+			name: "memory", what: "resident memory of idle clients", one: memory, quiet: true, once: true,
+			takes: func(o *options) time.Duration { return o.settle + o.settleLow() + seconds(float64(o.high)/o.rate()) },
+		},
+		{
+			name: "broadcast", what: "one event to all clients", one: broadcast,
+			takes: func(o *options) time.Duration { return seconds(float64(o.pushes*o.high) * 25e-6) },
+		},
+		{
+			name: "burst", what: "ten events at once to all clients", one: burst,
+			takes: func(o *options) time.Duration { return seconds(float64(burstEvents*o.high) * 8e-6) },
+		},
+		{
+			name: "echo", what: "events that are acknowledged", one: echo,
+			takes: func(o *options) time.Duration { return seconds(o.seconds) },
+		},
+		{
+			name: "idle", what: "heartbeats of idle clients", one: idle, quiet: true,
+			takes: func(o *options) time.Duration { return o.idleWindow() },
+		},
+		{
+			name: "connect", what: "clients that come at a rate", one: connect, empty: true,
+			takes: func(o *options) time.Duration { return seconds(o.seconds + .5) },
+		},
+		{
+			name: "storm", what: "clients that come as fast as they can", one: storm, empty: true,
+			takes: func(o *options) time.Duration { return seconds(o.seconds*.2 + .4) },
+		},
 	}
 }
 
@@ -51,101 +81,213 @@ func measureNames() (names []string) {
 	return names
 }
 
+// wants says whether a measurement was asked for.
+func (s *suite) wants(name string) bool { return slices.Contains(s.only, name) }
+
+// plan is what is measured, in order.
+func (s *suite) plan() []measure {
+	return slices.DeleteFunc(measures(), func(m measure) bool {
+		// A server that is alone counts heartbeats while its memory settles.
+		return !s.wants(m.name) || m.name == "idle" && !s.together && s.wants("memory")
+	})
+}
+
 func (s *suite) run(ctx context.Context) error {
 	var err error
 	if s.folder, err = os.MkdirTemp("", "holdfast-bench"); err != nil {
 		return err
 	}
-	for _, name := range s.only {
-		if !slices.Contains(measureNames(), name) {
-			return fmt.Errorf("there is no measurement %q; there are %s", name, strings.Join(measureNames(), ", "))
-		}
-	}
-	for _, name := range s.names {
-		v, err := start(ctx, &s.options, name, s.folder)
-		if err != nil {
-			return err
-		}
-		s.servers = append(s.servers, v)
-	}
 	began := time.Now()
-	if err := s.memory(ctx); err != nil {
-		return err
+	play := s.alone
+	if s.together {
+		play = s.inTurns
 	}
-	for _, m := range measures()[1:] {
-		if len(s.only) > 0 && !slices.Contains(s.only, m.name) {
-			continue
-		}
-		s.progress("%s (%d s, load average %s)", m.what, int(time.Since(began).Seconds()), loadAverage())
-		if m.name == "connect" || m.name == "storm" {
-			if err := s.empty(ctx); err != nil {
-				return err
-			}
-		}
-		if err := s.measure(ctx, m); err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
+	play(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return s.finish(began)
 }
 
-func (s *suite) measure(ctx context.Context, m measure) error {
-	if m.together != nil {
-		return m.together(ctx, s)
-	}
+// alone starts, measures and ends one server after the other, round by round.
+func (s *suite) alone(ctx context.Context) {
+	took := make(map[string]time.Duration)
 	for round := range s.rounds {
 		s.results.round = round
-		for _, v := range s.servers {
-			if err := m.one(ctx, s, v); err != nil {
-				return err
+		for i, name := range s.names {
+			s.progress("round %d of %d, %s (%d of %d); %s; load average %s", round+1, s.rounds,
+				name, i+1, len(s.names), about(s.left(took, round, i)), rig.LoadAverage())
+			began := time.Now()
+			s.turn(ctx, name)
+			if ctx.Err() != nil {
+				return
+			}
+			took[name] = time.Since(began)
+		}
+	}
+}
+
+// turn is what happens to a server that is measured alone.
+func (s *suite) turn(ctx context.Context, name string) {
+	limit, cancel := context.WithTimeout(ctx, s.turnLimit)
+	defer cancel()
+	v := s.start(limit, name)
+	if v == nil {
+		return
+	}
+	defer v.stop()
+	if !s.wants("memory") {
+		s.fill(limit, v)
+	}
+	for _, m := range s.plan() {
+		if m.empty {
+			s.leave(limit, v)
+		}
+		s.measure(limit, m, v)
+	}
+}
+
+// left is how long the turns from number i of a round on will take: as long as the
+// servers took before, those that had none yet as long as the others, or as long as
+// is to be expected.
+func (s *suite) left(took map[string]time.Duration, round, i int) (sum time.Duration) {
+	expected := 3 * time.Second
+	for _, m := range s.plan() {
+		expected += m.takes(&s.options)
+	}
+	if len(took) > 0 {
+		expected = 0
+		for _, d := range took {
+			expected += d / time.Duration(len(took))
+		}
+	}
+	for j, name := range s.names {
+		turns := s.rounds - round
+		if j < i {
+			turns--
+		}
+		each, known := took[name]
+		if !known {
+			each = expected
+		}
+		sum += time.Duration(turns) * each
+	}
+	return sum
+}
+
+func about(d time.Duration) string {
+	if d < 2*time.Minute {
+		return fmt.Sprintf("about %d s left", int(d.Seconds()))
+	}
+	return fmt.Sprintf("about %d min left", int(d.Minutes()+.5))
+}
+
+// inTurns starts all servers, which keep their clients, and has them take turns at
+// each measurement.
+func (s *suite) inTurns(ctx context.Context) {
+	for _, name := range s.names {
+		if v := s.start(ctx, name); v != nil {
+			s.servers = append(s.servers, v)
+		}
+	}
+	plan := s.plan()
+	if !s.wants("memory") {
+		s.each(func(v *server) { s.fill(ctx, v) })
+	}
+	for i, m := range plan {
+		left := time.Duration(0)
+		for _, later := range plan[i:] {
+			left += later.takes(&s.options) * time.Duration(s.turns(later))
+		}
+		s.progress("%s; %s; load average %s", m.what, about(left), rig.LoadAverage())
+		if m.empty {
+			s.each(func(v *server) { s.leave(ctx, v) })
+		}
+		for round := range s.roundsOf(m) {
+			s.results.round = round
+			if m.quiet {
+				s.each(func(v *server) { s.measure(ctx, m, v) })
+				continue
+			}
+			for _, v := range s.servers {
+				s.measure(ctx, m, v)
 			}
 		}
 	}
-	return nil
 }
 
-// memory connects the clients that stay for what follows, whether their memory is
-// wanted or not.
-func (s *suite) memory(ctx context.Context) error {
-	if len(s.only) == 0 || slices.Contains(s.only, "memory") {
-		s.progress("%s: %d, then %d of each (load average %s)", measures()[0].what, s.low, s.high, loadAverage())
-		return memory(ctx, s)
+// roundsOf is how many rounds a measurement has for servers that run together, turns
+// how often it is done one after the other.
+func (s *suite) roundsOf(m measure) int {
+	if m.once {
+		return 1
 	}
-	if slices.ContainsFunc(s.only, func(m string) bool { return m != "connect" && m != "storm" }) {
-		return s.each(func(v *server) error {
-			_, err := v.connect(ctx, s.high, s.rate())
-			return err
-		})
-	}
-	return nil
+	return s.rounds
 }
 
-// rate is how fast clients that are not measured come, all servers together.
-func (s *suite) rate() float64 { return 3000 / float64(len(s.servers)) }
+func (s *suite) turns(m measure) int {
+	if m.quiet {
+		return s.roundsOf(m)
+	}
+	return s.roundsOf(m) * len(s.names)
+}
 
 // each does something for all servers at once.
-func (s *suite) each(do func(*server) error) error {
-	errs := make(chan error, len(s.servers))
+func (s *suite) each(do func(*server)) {
+	var all sync.WaitGroup
 	for _, v := range s.servers {
-		go func() { errs <- do(v) }()
+		all.Go(func() { do(v) })
 	}
-	var first error
-	for range s.servers {
-		if err := <-errs; err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
+	all.Wait()
 }
 
-// empty closes all clients.
-func (s *suite) empty(ctx context.Context) error {
-	return s.each(func(v *server) error {
-		if v.clients == 0 {
-			return nil
+// start returns nil when the server does not start, which is told.
+func (s *suite) start(ctx context.Context, name string) *server {
+	v, err := start(ctx, &s.options, name, s.folder)
+	if err != nil {
+		s.note(name, "it was not started: %v", err)
+		return nil
+	}
+	return v
+}
+
+// fill lets the clients come that the measurements want which were asked for.
+func (s *suite) fill(ctx context.Context, v *server) {
+	if slices.ContainsFunc(s.plan(), func(m measure) bool { return !m.empty }) {
+		s.do(v, "clients come", func() error { _, err := s.connect(ctx, v, s.high, s.rate()); return err })
+	}
+}
+
+// leave closes all clients.
+func (s *suite) leave(ctx context.Context, v *server) {
+	if v.clients > 0 {
+		s.do(v, "clients go", func() error { return v.leave(ctx, v.clients) })
+	}
+}
+
+func (s *suite) measure(ctx context.Context, m measure, v *server) {
+	s.do(v, m.name, func() error { return m.one(ctx, s, v) })
+}
+
+// do does something with a server that has not failed yet.
+func (s *suite) do(v *server, what string, act func() error) {
+	if v.failed {
+		return
+	}
+	if err := act(); err != nil {
+		v.failed = true
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("its turn of %s was over", s.turnLimit)
 		}
-		return v.leave(ctx, v.clients, 0)
-	})
+		s.note(v.name, "%s: %v; what was to follow was left out", what, err)
+	}
+}
+
+// note tells what a server did not manage, now and beside the figures.
+func (s *suite) note(server, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.progress("%s: %s", server, text)
+	s.results.note(server, text)
 }
 
 func (s *suite) stop() {
@@ -156,17 +298,7 @@ func (s *suite) stop() {
 }
 
 func (s *suite) progress(format string, args ...any) {
-	fmt.Fprintf(s.log, "· "+format+"\n", args...)
+	s.results.mu.Lock() // servers are measured at the same time
+	defer s.results.mu.Unlock()
+	fmt.Fprintln(s.log, "· "+strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
-
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	first, _, _ := strings.Cut(string(text), " ")
-	return first
-}
-
-// usage is the usage of a server now.
-func (v *server) usage() (loadgen.Usage, error) { return loadgen.Measure(v.pid()) }

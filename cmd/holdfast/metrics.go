@@ -187,41 +187,53 @@ func registerBus(m boot.Metrics, q *queues, look func() bus.Stats) {
 	})
 }
 
-// registerRedisBus exports what the bus on Redis counts besides.
-func registerRedisBus(m boot.Metrics, q *queues, look func() bus.RedisStats) {
+// remoteBus is what the buses on Redis and Kafka count alike.
+type remoteBus struct {
+	bus.Stats
+	inFlight, partitions           int
+	failures, replyLost, malformed uint64
+	replies                        queue
+}
+
+func registerRemoteBus(m boot.Metrics, q *queues, of string, look func() remoteBus) {
 	registerBus(m, q, func() bus.Stats { return look().Stats })
 	s := newSnapshot(look)
-	s.gauge("holdfast_bus_in_flight", "Events taken from Redis and not settled.", func(s bus.RedisStats) float64 { return float64(s.InFlight) })
-	s.gauge("holdfast_bus_partitions", "Partitions of the events that this ws-api owns.", func(s bus.RedisStats) float64 { return float64(s.Partitions) })
-	s.counter("holdfast_bus_retries_total", "Acts on Redis that failed and were tried again.", func(s bus.RedisStats) uint64 { return s.Failures })
-	s.counter("holdfast_bus_replies_lost_total", "Answers to calls that Redis did not take.", func(s bus.RedisStats) uint64 { return s.ReplyLost })
-	s.counter("holdfast_bus_malformed_total", "Records that could not be read and were dropped.", func(s bus.RedisStats) uint64 { return s.Malformed })
+	s.gauge("holdfast_bus_in_flight", "Events taken from "+of+" and not settled.", func(s remoteBus) float64 { return float64(s.inFlight) })
+	s.gauge("holdfast_bus_partitions", "Partitions of the events that this ws-api has.", func(s remoteBus) float64 { return float64(s.partitions) })
+	s.counter("holdfast_bus_retries_total", "Acts on "+of+" that failed and were tried again.", func(s remoteBus) uint64 { return s.failures })
+	s.counter("holdfast_bus_replies_lost_total", "Answers to calls that "+of+" did not take.", func(s remoteBus) uint64 { return s.replyLost })
+	s.counter("holdfast_bus_malformed_total", "Records that could not be read and were dropped.", func(s remoteBus) uint64 { return s.malformed })
 	m.MustRegister(s)
-	q.from(func() []queue {
+	q.from(func() []queue { return []queue{look().replies} })
+}
+
+func registerRedisBus(m boot.Metrics, q *queues, look func() bus.RedisStats) {
+	registerRemoteBus(m, q, "Redis", func() remoteBus {
 		s := look()
-		return []queue{{name: "replies", items: s.ReplyItems, bytes: int(s.ReplyBytes), maxItems: s.MaxReplyItems, maxBytes: int(s.MaxReplyBytes)}}
+		return remoteBus{
+			Stats: s.Stats, inFlight: s.InFlight, partitions: s.Partitions, failures: s.Failures, replyLost: s.ReplyLost, malformed: s.Malformed,
+			replies: queue{name: "replies", items: s.ReplyItems, bytes: int(s.ReplyBytes), maxItems: s.MaxReplyItems, maxBytes: int(s.MaxReplyBytes)},
+		}
 	})
 }
 
-// registerKafkaBus exports what the bus on Kafka counts besides.
+// registerKafkaBus exports besides what the bus on Kafka alone counts.
 func registerKafkaBus(m boot.Metrics, q *queues, look func() bus.KafkaStats) {
-	registerBus(m, q, func() bus.Stats { return look().Stats })
-	s := newSnapshot(look)
-	s.gauge("holdfast_bus_in_flight", "Events taken from Kafka and not settled.", func(s bus.KafkaStats) float64 { return float64(s.InFlight) })
-	s.gauge("holdfast_bus_partitions", "Partitions of the events that this ws-api has.", func(s bus.KafkaStats) float64 { return float64(s.Partitions) })
-	s.counter("holdfast_bus_retries_total", "Acts on Kafka that failed and were tried again.", func(s bus.KafkaStats) uint64 { return s.Failures })
-	s.counter("holdfast_bus_events_lost_total", "Events that Kafka refused for good: larger than a topic permits.", func(s bus.KafkaStats) uint64 { return s.UpLost })
-	s.counter("holdfast_bus_replies_lost_total", "Answers to calls that Kafka did not take.", func(s bus.KafkaStats) uint64 { return s.ReplyLost })
-	s.counter("holdfast_bus_malformed_total", "Records that could not be read and were dropped.", func(s bus.KafkaStats) uint64 { return s.Malformed })
-	s.counter("holdfast_bus_strays_total", "Records in this node's inbox that were for another node which had it before.", func(s bus.KafkaStats) uint64 { return s.Strays })
-	m.MustRegister(s)
-	q.from(func() []queue {
+	waiting := func(name string, w bus.Waiting) queue {
+		return queue{name: name, items: w.Items, bytes: int(w.Bytes), maxItems: w.MaxItems, maxBytes: int(w.MaxBytes)}
+	}
+	registerRemoteBus(m, q, "Kafka", func() remoteBus {
 		s := look()
-		return []queue{
-			{name: "sends", items: s.Sends.Items, bytes: int(s.Sends.Bytes), maxItems: s.Sends.MaxItems, maxBytes: int(s.Sends.MaxBytes)},
-			{name: "replies", items: s.Replies.Items, bytes: int(s.Replies.Bytes), maxItems: s.Replies.MaxItems, maxBytes: int(s.Replies.MaxBytes)},
+		return remoteBus{
+			Stats: s.Stats, inFlight: s.InFlight, partitions: s.Partitions, failures: s.Failures, replyLost: s.ReplyLost, malformed: s.Malformed,
+			replies: waiting("replies", s.Replies),
 		}
 	})
+	s := newSnapshot(look)
+	s.counter("holdfast_bus_events_lost_total", "Events that Kafka refused for good: larger than a topic permits.", func(s bus.KafkaStats) uint64 { return s.UpLost })
+	s.counter("holdfast_bus_strays_total", "Records in this node's inbox that were for another node which had it before.", func(s bus.KafkaStats) uint64 { return s.Strays })
+	m.MustRegister(s)
+	q.from(func() []queue { return []queue{waiting("sends", look().Sends)} })
 }
 
 // registerTracer exports what becomes of spans.

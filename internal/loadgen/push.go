@@ -6,13 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
-
-	"holdfast/wsframe"
 )
 
 // Pusher sends one event to all clients of a server, or to a room of them.
@@ -110,118 +106,3 @@ func post(ctx context.Context, to string, body any, header http.Header) error {
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err
 }
-
-// FramePusher is one more client of a server that sends to all others what this
-// one tells it: a message `b` and the text, or for Socket.IO the event "b" with the
-// text's argument.
-type FramePusher struct {
-	conn     net.Conn
-	socketIO bool
-}
-
-var _ Pusher = (*FramePusher)(nil)
-
-// NewFramePusher connects it.
-func NewFramePusher(ctx context.Context, t Target) (*FramePusher, error) {
-	target, err := t.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	u, err := url.Parse(target.URL)
-	if err != nil {
-		return nil, fmt.Errorf("connect the pusher: %w", err)
-	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", u.Host)
-	if err != nil {
-		return nil, fmt.Errorf("connect the pusher: %w", err)
-	}
-	p := &FramePusher{conn: conn, socketIO: target.Protocol == SocketIO5}
-	if err := p.handshake(target, u.Host); err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("connect the pusher: %w", err)
-	}
-	go p.drain()
-	return p, nil
-}
-
-// handshake ends when the server is ready for this client's events.
-func (p *FramePusher) handshake(t *Target, host string) error {
-	if err := p.conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return err
-	}
-	if _, err := p.conn.Write(t.upgradeRequest(host, "")); err != nil {
-		return err
-	}
-	if err := p.readUntil("\r\n\r\n"); err != nil {
-		return err
-	}
-	if p.socketIO {
-		if err := p.write([]byte("40")); err != nil {
-			return err
-		}
-		if err := p.readUntil("40"); err != nil {
-			return err
-		}
-	}
-	return p.conn.SetDeadline(time.Time{})
-}
-
-func (p *FramePusher) readUntil(end string) error {
-	var all, one []byte
-	one = make([]byte, 1)
-	for !bytes.HasSuffix(all, []byte(end)) {
-		if _, err := p.conn.Read(one); err != nil {
-			return fmt.Errorf("wait for the server's answer: %w", err)
-		}
-		if all = append(all, one...); len(all) > maxHead {
-			return fmt.Errorf("the server's answer is too long: %.60q", all)
-		}
-	}
-	return nil
-}
-
-// drain answers heartbeats until the connection ends.
-func (p *FramePusher) drain() {
-	var r wsframe.Reader
-	o := wsframe.ReaderOptions{Client: true}
-	b := make([]byte, 4096)
-	for {
-		n, err := p.conn.Read(b)
-		if err != nil {
-			return
-		}
-		if r.Feed(&o, b[:n], func(op wsframe.Opcode, payload []byte) error {
-			switch {
-			case op == wsframe.Ping:
-				_, err := p.conn.Write(wsframe.AppendMaskedFrame(nil, wsframe.Pong, false, [4]byte{}, payload))
-				return err
-			case op == wsframe.Text && string(payload) == "2":
-				return p.write([]byte("3"))
-			}
-			return nil
-		}) != nil {
-			return
-		}
-	}
-}
-
-func (p *FramePusher) write(text []byte) error {
-	_, err := p.conn.Write(wsframe.AppendMaskedFrame(nil, wsframe.Text, false, [4]byte{1, 2, 3, 4}, text))
-	return err
-}
-
-// Push implements Pusher.
-func (p *FramePusher) Push(_ context.Context, size int, due time.Time) error {
-	text := "b" + EventText(EventName, size, due)
-	if p.socketIO {
-		text = `42["b",` + Argument(EventName, size, due) + `]`
-	}
-	if err := p.write([]byte(text)); err != nil {
-		return fmt.Errorf("push: %w", err)
-	}
-	return nil
-}
-
-// Close implements Pusher.
-func (p *FramePusher) Close() error { return p.conn.Close() }

@@ -25,6 +25,7 @@ type fake struct {
 	refuse   int    // this status instead of the upgrade
 	connect  string // answers CONNECT
 	requests chan string
+	heard    chan string // what clients say, if not nil
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
@@ -98,6 +99,9 @@ func (f *fake) serve(nc net.Conn, in io.Reader, v3 bool) {
 			return
 		}
 		if r.Feed(&wsframe.ReaderOptions{}, b[:n], func(op wsframe.Opcode, p []byte) error {
+			if f.heard != nil {
+				f.heard <- string(p)
+			}
 			switch {
 			case op == wsframe.Close:
 				return io.EOF

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/bench/rig"
+	"holdfast/internal/loadgen"
+)
+
+// slow is a swarm of which some clients never get what is sent.
+type slow struct {
+	clients, get int
+	err          error
+
+	mu  sync.Mutex // of Push, which is called by many
+	due int
+}
+
+func (s *slow) Connect(context.Context, loadgen.Plan) error { return nil }
+func (s *slow) Drive(context.Context, loadgen.Load) error   { return s.err }
+func (s *slow) Leave(context.Context, int, float64) error   { return nil }
+func (s *slow) Close() error                                { return nil }
+
+func (s *slow) Collect(context.Context) (st loadgen.Stats, err error) {
+	st.Up = s.clients
+	for range s.due {
+		st.Received++
+		st.Delivery.Record(time.Millisecond)
+	}
+	s.due = 0
+	return st, nil
+}
+
+func (s *slow) Push(context.Context, int, time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due += s.get
+	return nil
+}
+
+// at makes a suite and a server whose process does nothing.
+func at(t *testing.T, swarm *slow) (*suite, *server) {
+	t.Helper()
+	p, _, err := rig.Launch(exec.Command("sleep", "60"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Stop(0) })
+	o, err := parse([]string{"-quick", "-patience", "50ms", "-servers", "floor"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &suite{options: *o, out: io.Discard, log: io.Discard},
+		&server{name: "floor", process: p, swarm: swarm, pusher: swarm, echoes: true, clients: swarm.clients}
+}
+
+// A server that does not deliver to all is told of, with what it did, and goes on.
+func TestSlowServerIsToldOf(t *testing.T) {
+	s, v := at(t, &slow{clients: 3, get: 2})
+	for _, m := range measures() {
+		if m.name == "broadcast" || m.name == "burst" {
+			s.measure(t.Context(), m, v)
+		}
+	}
+	if len(s.results.notes) != 2 || v.failed {
+		t.Fatalf("failed %v: %+v", v.failed, s.results.notes)
+	}
+	for i, want := range []string{"deliveries of an event: 2 of 3 within 50ms", "deliveries of ten events: 20 of 30 within 100ms"} {
+		if got := s.results.notes[i]; got.Server != "floor" || got.Round != 1 || !strings.HasPrefix(got.Text, want) {
+			t.Errorf("told %+v, want %q", got, want)
+		}
+	}
+	if f := s.results.figure("floor", "broadcast.p99"); f == nil || len(f.rounds) != 1 {
+		t.Error("what did arrive was not measured")
+	}
+}
+
+// What fails ends the server's part, and nobody else's.
+func TestServerThatFails(t *testing.T) {
+	s, v := at(t, &slow{clients: 3, get: 3, err: errors.New("gone")})
+	for _, m := range measures() {
+		if m.name == "broadcast" || m.name == "echo" || m.name == "burst" {
+			s.measure(t.Context(), m, v)
+		}
+	}
+	s.measure(t.Context(), measures()[1], v)
+	if len(s.results.notes) != 1 || !strings.Contains(s.results.notes[0].Text, "echo: gone") {
+		t.Errorf("told %+v", s.results.notes)
+	}
+	if f := s.results.figure("floor", "broadcast.cpu"); f == nil || s.results.figure("floor", "echo.cpu") != nil {
+		t.Errorf("the figures are wrong: %+v", s.results.figures)
+	}
+}
+
+// A server that does not start is told of, and the run goes on to its end.
+func TestServersThatDoNotStart(t *testing.T) {
+	for _, together := range []string{"-together=true", "-together=false"} {
+		var out, log bytes.Buffer
+		err := compare(t.Context(), []string{"-servers", "nobody,nothing", "-rounds", "2", together}, &out, &log)
+		if err == nil || !strings.Contains(err.Error(), "no figure of nobody, nothing") {
+			t.Errorf("%s: %v", together, err)
+		}
+		if want := "# nothing, round "; !strings.Contains(out.String(), want) || !strings.Contains(log.String(), "left") {
+			t.Errorf("%s: printed %q and %q", together, out.String(), log.String())
+		}
+	}
+}
+
+func TestTimeThatIsLeft(t *testing.T) {
+	s, _ := at(t, &slow{})
+	s.names, s.rounds = []string{"a", "b", "c"}, 2
+	took := map[string]time.Duration{"a": 10 * time.Second, "b": 30 * time.Second}
+	// In this round b and c are to come, in the next all three; c as long as the
+	// others, on average.
+	if got := s.left(took, 0, 1); got != 2*30*time.Second+2*20*time.Second+10*time.Second {
+		t.Errorf("%s are left", got)
+	}
+	if got := s.left(nil, 0, 0); got < time.Minute || got > 10*time.Minute {
+		t.Errorf("before the first turn %s are left", got)
+	}
+	for d, want := range map[time.Duration]string{90 * time.Second: "about 90 s left", 130 * time.Second: "about 2 min left"} {
+		if got := about(d); got != want {
+			t.Errorf("%s is told as %q", d, got)
+		}
+	}
+}

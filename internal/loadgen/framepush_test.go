@@ -1,0 +1,80 @@
+package loadgen
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// The pusher is a client like others: a server that gets no answer to its heartbeats
+// ends it, and what is pushed afterwards reaches nobody.
+func TestFramePusherAnswersHeartbeats(t *testing.T) {
+	f := newFake(t)
+	f.heard = make(chan string, 10)
+	p, err := NewFramePusher(t.Context(), Target{URL: f.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	heard(t, f, "40")
+	heard(t, f, "3") // to the ping that came before the answer to CONNECT
+	f.mu.Lock()
+	for c := range f.conns {
+		say(c, "2")
+	}
+	f.mu.Unlock()
+	heard(t, f, "3")
+	if err := p.Push(t.Context(), 100, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	heard(t, f, `42["b",{"at":`)
+}
+
+func TestBareFramePusher(t *testing.T) {
+	f := newFake(t)
+	f.heard = make(chan string, 10)
+	p, err := NewFramePusher(t.Context(), Target{URL: f.URL, Protocol: Bare})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Push(t.Context(), 100, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	heard(t, f, `b42["ev",{"at":`)
+}
+
+func heard(t *testing.T, f *fake, want string) {
+	t.Helper()
+	select {
+	case got := <-f.heard:
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("the server heard %q, want %q", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("the server did not hear %q", want)
+	}
+}
+
+// What cannot reach anybody is told.
+func TestFramePusherThatIsGone(t *testing.T) {
+	f := newFake(t)
+	p, err := NewFramePusher(t.Context(), Target{URL: f.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	f.mu.Lock()
+	for c := range f.conns {
+		_ = c.Close()
+	}
+	f.mu.Unlock()
+	<-p.ended
+	if err := p.Push(t.Context(), 100, time.Now()); err == nil {
+		t.Error("a push by a connection that is gone succeeded")
+	}
+	f.refuse = 503
+	if _, err := NewFramePusher(t.Context(), Target{URL: f.URL}); err == nil || !strings.Contains(err.Error(), "HTTP 503") {
+		t.Errorf("a pusher that is refused: %v", err)
+	}
+}
