@@ -2,5 +2,4 @@
 
 package netpoll
 
-func sent()     {}
-func received() {}
+func sent() {}
