@@ -149,21 +149,23 @@ func contains(parts ...string) func(string) bool {
 
 // outage is two gateways and a ws-api whose Redis has a hard time.
 type outage struct {
-	t     *testing.T
-	redis *redistest.Server
-	api   string
-	nodes []string
-	who   []*witness
-	round int
+	t       *testing.T
+	redis   *redistest.Server
+	api     string
+	nodes   []string
+	metrics []string // of the nodes
+	who     []*witness
+	round   int
 }
 
 // TestRedisHasAHardTime loses Redis' data, stops it for longer than a lease lasts, and
 // kills it. No connection is lost, nobody is said to have left, and a moment later
 // everything is known again.
 func TestRedisHasAHardTime(t *testing.T) {
+	t.Parallel()
 	defer http.DefaultClient.CloseIdleConnections()
 	server := redistest.Start(t)
-	o := newOutage(t, server, fmt.Sprintf("addrs: [%q]", server.Addr))
+	o := newOutage(t, server, fmt.Sprintf("addrs: [%q]", server.Addr), "")
 	o.right()
 
 	o.redis.Run("FLUSHALL")
@@ -183,12 +185,13 @@ func TestRedisHasAHardTime(t *testing.T) {
 
 // TestRedisFailsOver kills the master under a cluster that finds it by a sentinel.
 func TestRedisFailsOver(t *testing.T) {
+	t.Parallel()
 	defer http.DefaultClient.CloseIdleConnections()
 	master := redistest.Start(t)
 	host, port, _ := strings.Cut(master.Addr, ":")
 	replica := redistest.Start(t, "--replicaof", host, port)
 	sentinel := redistest.Sentinel(t, "main", master)
-	o := newOutage(t, replica, fmt.Sprintf("addrs: [%q], sentinel: {master: main}", sentinel.Addr))
+	o := newOutage(t, replica, fmt.Sprintf("addrs: [%q], sentinel: {master: main}", sentinel.Addr), "")
 	o.right()
 	sentinel.KnowsReplica("main")
 	master.Kill()
@@ -199,8 +202,9 @@ func TestRedisFailsOver(t *testing.T) {
 	o.undisturbed()
 }
 
-// newOutage starts the processes over a store, and connects three clients.
-func newOutage(t *testing.T, server *redistest.Server, store string) *outage {
+// newOutage starts the processes over a store, and connects three clients. more is what
+// else the configuration has.
+func newOutage(t *testing.T, server *redistest.Server, store, more string) *outage {
 	t.Helper()
 	o := &outage{t: t, redis: server}
 	config := func(identity string) string {
@@ -215,11 +219,13 @@ store: {kind: redis, %s}
 bus: {kind: redis}
 drain: {pause: 0s, rate: 0}
 log: {level: error}
-`, identity, outageSecret, store))
+%s`, identity, outageSecret, store, more))
 	}
 	o.api = start(t, "api", "--config", config("api")).await(t, `api +(http://\S+)`)[1]
 	for _, name := range []string{"gw-a", "gw-b"} {
-		o.nodes = append(o.nodes, start(t, "gateway", "--config", config(name)).await(t, `clients +(http://\S+)`)[1])
+		out := start(t, "gateway", "--config", config(name))
+		o.nodes = append(o.nodes, out.await(t, `clients +(http://\S+)`)[1])
+		o.metrics = append(o.metrics, out.await(t, `metrics +(http://\S+)`)[1])
 	}
 	for i, uid := range []string{"ann", "bob", "cid"} {
 		o.who = append(o.who, newWitness(t, o.nodes[i%2], uid, "doc-1"))
