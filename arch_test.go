@@ -47,7 +47,7 @@ var house = []room{
 	{folder: "internal/redis/redistest", may: []string{"internal/redis", redis}},
 	{folder: "internal/registry", may: []string{"internal/message", "internal/redis", redis}},
 	{folder: "internal/roomlog", may: []string{"internal/message", "internal/redis", redis}},
-	{folder: "internal/bus/kafkatest"},
+	{folder: "internal/bus/kafkatest", may: []string{kafka}},
 	{folder: "internal/bus", may: []string{"internal/message", "internal/redis", redis, kafka}},
 	{folder: "internal/node", may: []string{"internal/message", "internal/redis", "github.com/google/uuid", redis}},
 	{folder: "internal/auth", may: []string{

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -14,12 +15,14 @@ import (
 
 // TestKafka has one broker for what is tried on it.
 func TestKafka(t *testing.T) {
-	broker := kafkatest.Start(t)
+	broker := kafkatest.StartSecure(t)
 	for _, c := range []struct {
 		name string
-		test func(t *testing.T, broker *kafkatest.Broker, prefix string)
+		test func(t *testing.T, broker kafkatest.Secure, prefix string)
 	}{
 		{"topics that are missing", testKafkaTopicsMissing},
+		{"a stranger", testKafkaStranger},
+		{"SASL and TLS", testKafkaSecure},
 		{"two gateways and an API", testKafkaCluster}, // the last: the broker dies in it
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, broker, strings.ReplaceAll(c.name, " ", "-")) })
@@ -40,7 +43,7 @@ log: {level: error}
 `, identity, redis, broker, bus))
 }
 
-func testKafkaCluster(t *testing.T, broker *kafkatest.Broker, prefix string) {
+func testKafkaCluster(t *testing.T, broker kafkatest.Secure, prefix string) {
 	defer http.DefaultClient.CloseIdleConnections()
 	redis := redistest.Start(t)
 	config := func(identity string) string {
@@ -75,21 +78,79 @@ func testKafkaCluster(t *testing.T, broker *kafkatest.Broker, prefix string) {
 	bob.until(`42["hello",2]`)
 }
 
-func testKafkaTopicsMissing(t *testing.T, broker *kafkatest.Broker, prefix string) {
-	redis := redistest.Start(t)
-	unusable := func(cfg, want string) {
-		t.Helper()
-		began := time.Now()
-		code, _, errs := command(t, nil, "api", "--config", cfg)
-		if code == 0 || !strings.Contains(errs, want) || time.Since(began) > 10*time.Second {
-			t.Errorf("api ended with %d after %v, want %q:\n%s", code, time.Since(began), want, errs)
-		}
-		if code, out, _ := command(t, nil, "doctor", "--config", cfg); code == 0 || !strings.Contains(out, want) {
-			t.Errorf("doctor ended with %d, want %q:\n%s", code, want, out)
-		}
+// unusable wants a configuration to end a start with that error and nothing begun, and
+// doctor to say the same.
+func unusable(t *testing.T, cfg, want string) {
+	t.Helper()
+	began := time.Now()
+	code, out, errs := command(t, nil, "api", "--config", cfg)
+	if code == 0 || out != "" || !strings.Contains(errs, want) || time.Since(began) > 10*time.Second {
+		t.Errorf("api ended with %d after %v and wrote %q, want %q:\n%s", code, time.Since(began), out, want, errs)
 	}
-	unusable(kafkaConfig(t, redis.Addr, "127.0.0.1:1", "api", ""), "bus.brokers: no broker of [127.0.0.1:1] answers")
-	unusable(kafkaConfig(t, redis.Addr, broker.Addr, "api", "create_topics: false, prefix: "+prefix), "bus.prefix: topic "+prefix+"-up is missing")
+	if code, out, _ := command(t, nil, "doctor", "--config", cfg); code == 0 || !strings.Contains(out, want) {
+		t.Errorf("doctor ended with %d, want %q:\n%s", code, want, out)
+	}
+}
+
+// A key of how the brokers are reached is wrong, and that one is named.
+func testKafkaStranger(t *testing.T, broker kafkatest.Secure, prefix string) {
+	redis := redistest.Start(t)
+	other := kafkatest.NewCA(t)
+	empty := file(t, "nothing")
+	_, port, err := net.SplitHostPort(broker.SASLTLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ addr, bus, want string }{
+		{broker.SASLTLS, "tls: true, ca: CA, username: holdfast, password: wrong", "bus.password: "},
+		{broker.SASLTLS, "tls: true, ca: CA, username: holdfast, password: wrong, mechanism: PLAIN", "bus.password: "},
+		{broker.SASLTLS, "tls: true, ca: CA, username: nobody, password: right", "bus.password: "},
+		{broker.Plain, "username: holdfast, password: wrong", "bus.password: "},
+		{broker.SASLTLS, "tls: true, ca: CA", "bus.username: "},
+		{broker.Plain, "", "bus.username: "},
+		{broker.Addr, "username: holdfast, password: right", "bus.username: "},
+		{broker.SASLTLS, "tls: true, ca: " + other + ", username: holdfast, password: right", "bus.ca: "},
+		{broker.SASLTLS, "tls: true, username: holdfast, password: right", "bus.ca: "},
+		{broker.SASLTLS, "tls: true, ca: " + empty + ", username: holdfast, password: right", "bus.ca: "},
+		{broker.SASLTLS, "username: holdfast, password: right", "bus.tls: "},
+		{broker.TLS, "", "bus.tls: "},
+		{broker.Addr, "tls: true, ca: CA", "bus.tls: "},
+		{"localhost:" + port, "tls: true, ca: CA, username: holdfast, password: right", "bus.brokers: "}, // the certificate has the number
+		{"127.0.0.1:1", "tls: true, ca: CA, username: holdfast, password: right", "bus.brokers: "},
+	} {
+		bus := strings.ReplaceAll(tt.bus, "CA", broker.CA)
+		if bus != "" {
+			bus += ", "
+		}
+		cfg := kafkaConfig(t, redis.Addr, tt.addr, "api", bus+"prefix: "+prefix)
+		t.Run(tt.want+tt.bus, func(t *testing.T) { unusable(t, cfg, tt.want) })
+	}
+}
+
+// A gateway and an API that must show who they are.
+func testKafkaSecure(t *testing.T, broker kafkatest.Secure, prefix string) {
+	defer http.DefaultClient.CloseIdleConnections()
+	redis := redistest.Start(t)
+	config := func(identity string) string {
+		return kafkaConfig(t, redis.Addr, broker.SASLTLS, identity, fmt.Sprintf(
+			"tls: true, ca: %s, username: %s, password: %s, prefix: %s", broker.CA, kafkatest.User, kafkatest.Password, prefix))
+	}
+	api := start(t, "api", "--config", config("api")).await(t, `api +(http://\S+)`)[1]
+	gateway := start(t, "gateway", "--config", config("gw")).await(t, `clients +(http://\S+)`)[1]
+	ann := newGuest(t, gateway, "doc-1")
+	ann.post(`421["say"]`)
+	ann.until(`431[]`)
+	askAPI(t, api, "PushService/Push", `{"targets":[{"room":"doc-1"}],"event":"hello","payload":{"json":"[1]"}}`)
+	ann.until(`42["hello",1]`)
+}
+
+func testKafkaTopicsMissing(t *testing.T, broker kafkatest.Secure, prefix string) {
+	redis := redistest.Start(t)
+	unusable(t, kafkaConfig(t, redis.Addr, "127.0.0.1:1", "api", ""), "bus.brokers: no broker of [127.0.0.1:1] answers")
+	unusable(t, kafkaConfig(t, redis.Addr, broker.Addr, "api", "create_topics: false, prefix: "+prefix), "bus.prefix: topic "+prefix+"-up is missing")
+	if code, _, errs := command(t, nil, "api", "--config", kafkaConfig(t, redis.Addr, broker.Addr, "api", "replication: 3, prefix: "+prefix)); code == 0 || !strings.Contains(errs, "bus.replication: ") {
+		t.Errorf("three copies on one broker: %d\n%s", code, errs)
+	}
 	if code, out, _ := command(t, nil, "doctor", "--config", kafkaConfig(t, redis.Addr, broker.Addr, "api", "")); !strings.Contains(out, "ok     bus.brokers ["+broker.Addr+"]") {
 		t.Errorf("doctor, where the start makes the topics: %d\n%s", code, out)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -215,14 +216,18 @@ func newKafka(
 ) (*bus.Kafka, error) {
 	c, l := &cfg.Bus, &cfg.Limits
 	opts := bus.KafkaOptions{
-		Brokers: c.Brokers, Username: c.Username, Password: string(c.Password), Nodes: nodes,
+		Brokers: c.Brokers, Username: c.Username, Password: string(c.Password), Mechanism: c.Mechanism, Nodes: nodes,
 		Prefix: c.Prefix, ID: id, Version: version(), CreateTopics: c.CreateTopics, Partitions: int32(c.Partitions), Replication: int16(c.Replication),
 		// The largest event or push, with its headers.
 		MaxRecord: int32(min(max(l.MaxPayload+l.AttachmentBytes, l.PushBytes)+1<<20, 90<<20)),
 		UpItems:   l.UpstreamEvents, UpBytes: int64(l.UpstreamBytes), Log: log, Observe: observe,
 	}
 	if c.TLS {
-		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		roots, err := certificatesOf(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("bus.ca: %w", err)
+		}
+		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	}
 	b, err := bus.NewKafka(opts)
 	if err != nil {
@@ -234,12 +239,28 @@ func newKafka(
 // prepareKafka fails with the key that is to be mended when Kafka cannot be used.
 func prepareKafka(ctx context.Context, b *bus.Kafka) error {
 	if err := b.Reach(ctx); err != nil {
-		return fmt.Errorf("bus.brokers: %w", err)
+		return fmt.Errorf("%s: %w", wrongKafkaKey(err, "bus.brokers"), err)
 	}
 	if err := b.PrepareTopics(ctx); err != nil {
-		return fmt.Errorf("bus.prefix: %w", err)
+		return fmt.Errorf("%s: %w", wrongKafkaKey(err, "bus.prefix"), err)
 	}
 	return nil
+}
+
+// certificatesOf reads a file of them; nil, which is those of the system, without one.
+func certificatesOf(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s has no certificate in PEM", file)
+	}
+	return pool, nil
 }
 
 // durability tells the operator how much of what is acknowledged survives Redis.

@@ -12,10 +12,12 @@ import (
 	"holdfast/internal/redis"
 )
 
+// symptom is which key of the configuration an error is about that has this in it.
+type symptom struct{ part, key string }
+
 // wrongKey returns which key of the configuration an error of Redis is about.
 func wrongKey(err error) string {
-	text := err.Error()
-	for _, about := range []struct{ part, key string }{
+	return keyOf(err, "store.addrs", []symptom{
 		{"WRONGPASS", "store.password"},
 		{"NOAUTH", "store.password"},
 		{"without any password configured", "store.password"},
@@ -25,12 +27,39 @@ func wrongKey(err error) string {
 		{"No such master", "store.sentinel.master"},
 		{"tls:", "store.tls"},
 		{"x509:", "store.tls"},
-	} {
-		if strings.Contains(text, about.part) {
-			return about.key
+	})
+}
+
+// wrongKafkaKey returns which key an error of Kafka is about.
+func wrongKafkaKey(err error, otherwise string) string {
+	return keyOf(err, otherwise, []symptom{
+		{"SASL_AUTHENTICATION_FAILED", "bus.password"},
+		{"UNSUPPORTED_SASL_MECHANISM", "bus.mechanism"},
+		{"ILLEGAL_SASL_STATE", "bus.username"}, // of a listener that asks nobody
+		{"AUTHORIZATION_FAILED", "bus.username"},
+		{"is SASL missing", "bus.username"},
+		{"is TLS m", "bus.tls"}, // misconfigured, missing
+		{"tls alert", "bus.tls"},
+		// A certificate for another name: the broker is known by one that is not in it.
+		{"certificate is valid for", "bus.brokers"},
+		{"certificate is not valid for any names", "bus.brokers"},
+		{"doesn't contain any IP SANs", "bus.brokers"},
+		{"x509:", "bus.ca"},
+		{"tls:", "bus.tls"},
+		{"unable to dial", "bus.brokers"}, // one that another broker has told of
+		{"INVALID_REPLICATION_FACTOR", "bus.replication"},
+	})
+}
+
+// keyOf returns the key of the first symptom that an error has.
+func keyOf(err error, otherwise string, symptoms []symptom) string {
+	text := err.Error()
+	for _, s := range symptoms {
+		if strings.Contains(text, s.part) {
+			return s.key
 		}
 	}
-	return "store.addrs"
+	return otherwise
 }
 
 // The differences of clocks that are told, and that are refused: what is promised of IDs

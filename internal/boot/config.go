@@ -356,12 +356,17 @@ type Bus struct {
 	Partitions int `key:"partitions" default:"32" min:"1"`
 	// Copies of a topic that holdfast creates. 0: the broker's default.
 	Replication int `key:"replication" default:"0"`
-	// SASL user (SCRAM-SHA-512 over TLS, else PLAIN).
+	// SASL user of Kafka; empty: no SASL.
 	Username string `key:"username"`
 	// SASL password.
 	Password Secret `key:"password"`
+	// SASL mechanism. PLAIN without `tls` shows the password to the network.
+	// Default: SCRAM-SHA-512 with `tls`, else PLAIN.
+	Mechanism string `key:"mechanism" one:"PLAIN|SCRAM-SHA-256|SCRAM-SHA-512"`
 	// Speak TLS to the brokers.
 	TLS bool `key:"tls" default:"false"`
+	// File with the certificates (PEM) of those who may have signed the brokers'. Default: the system's.
+	CA string `key:"ca"`
 }
 
 // Log is what the process writes about itself.

@@ -234,6 +234,30 @@ func (d *decoder) checkBackends(cfg *Config) {
 // characters.
 var topicPrefix = regexp.MustCompile(`^[A-Za-z0-9._-]{1,200}$`)
 
+func (d *decoder) checkKafka(cfg *Config) {
+	b := &cfg.Bus
+	if len(b.Brokers) == 0 {
+		d.wrong("bus.brokers", `missing, while bus.kind is kafka; as in ["127.0.0.1:9092"]`)
+	}
+	if !topicPrefix.MatchString(b.Prefix) {
+		d.wrong("bus.prefix", "%q: letters, digits, dots, dashes and underscores are wanted, at most 200, for it begins the names of topics", b.Prefix)
+	}
+	switch {
+	case b.Username == "" && b.Password != "":
+		d.wrong("bus.username", "missing, while bus.password is set; both are needed")
+	case b.Username == "" && b.Mechanism != "":
+		d.wrong("bus.username", "missing, while bus.mechanism is set")
+	case b.Username != "" && b.Password == "":
+		d.wrong("bus.password", "missing, while bus.username is set; both are needed")
+	case b.Username != "" && !b.TLS && (b.Mechanism == "" || b.Mechanism == "PLAIN"):
+		cfg.warn("bus.password goes over the network in the clear: set bus.tls, or a bus.mechanism that does not show it")
+	}
+	if b.CA != "" && !b.TLS {
+		d.wrong("bus.ca", "set, while bus.tls is false")
+	}
+	d.readable("bus.ca", b.CA, false)
+}
+
 func (d *decoder) checkStores(cfg *Config) {
 	if cfg.Store.Kind == "redis" && len(cfg.Store.Addrs) == 0 {
 		d.wrong("store.addrs", `missing, while store.kind is redis; as in ["127.0.0.1:6379"]`)
@@ -244,11 +268,8 @@ func (d *decoder) checkStores(cfg *Config) {
 	if cfg.Store.Sentinel.Master == "" && (cfg.Store.Sentinel.Username != "" || cfg.Store.Sentinel.Password != "") {
 		d.wrong("store.sentinel.master", "missing, while another key of store.sentinel is set")
 	}
-	if cfg.Bus.Kind == "kafka" && len(cfg.Bus.Brokers) == 0 {
-		d.wrong("bus.brokers", `missing, while bus.kind is kafka; as in ["127.0.0.1:9092"]`)
-	}
-	if cfg.Bus.Kind == "kafka" && !topicPrefix.MatchString(cfg.Bus.Prefix) {
-		d.wrong("bus.prefix", "%q: letters, digits, dots, dashes and underscores are wanted, at most 200, for it begins the names of topics", cfg.Bus.Prefix)
+	if cfg.Bus.Kind == "kafka" {
+		d.checkKafka(cfg)
 	}
 	if strings.ContainsAny(cfg.Store.Prefix, "{} ") || cfg.Store.Prefix == "" {
 		d.wrong("store.prefix", "%q: a word without braces and spaces is wanted, for keys carry {hash tags}", cfg.Store.Prefix)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
@@ -36,7 +37,8 @@ type Directory interface {
 type KafkaOptions struct {
 	Brokers            []string // host:port, some of them
 	TLS                *tls.Config
-	Username, Password string    // SASL: SCRAM-SHA-512 with TLS, else PLAIN
+	Username, Password string    // SASL; no user: none
+	Mechanism          string    // of it: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; default: the last with TLS, else PLAIN
 	Nodes              Directory // whose inbox is where
 
 	Prefix       string // of topics and groups; default "holdfast"; all processes of a cluster have the same
@@ -93,6 +95,12 @@ func (o *KafkaOptions) setDefaults() {
 	setDefault(&o.Commit, 200*time.Millisecond)
 	setDefault(&o.Claim, time.Second)
 	setDefault(&o.Timeout, 5*time.Second)
+	if o.Mechanism == "" {
+		o.Mechanism = "PLAIN"
+		if o.TLS != nil {
+			o.Mechanism = "SCRAM-SHA-512"
+		}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -154,6 +162,9 @@ type Kafka struct {
 // options.
 func NewKafka(opts KafkaOptions) (*Kafka, error) {
 	opts.setDefaults()
+	if opts.mechanism() == nil {
+		return nil, fmt.Errorf("%q is no mechanism of SASL that is known here", opts.Mechanism)
+	}
 	b := &Kafka{
 		opts: opts, places: places{dir: opts.Nodes, known: make(map[string]place)},
 		sends:   budget{maxItems: opts.SendItems, maxBytes: opts.SendBytes},
@@ -202,13 +213,25 @@ func (b *Kafka) commonOptions() []kgo.Opt {
 	if o.dial != nil {
 		opts = append(opts, kgo.Dialer(o.dial))
 	}
-	switch {
-	case o.Username != "" && o.TLS != nil:
-		opts = append(opts, kgo.SASL(scram.Auth{User: o.Username, Pass: o.Password}.AsSha512Mechanism()))
-	case o.Username != "":
-		opts = append(opts, kgo.SASL(plain.Auth{User: o.Username, Pass: o.Password}.AsMechanism()))
+	if o.Username != "" {
+		opts = append(opts, kgo.SASL(o.mechanism()))
 	}
 	return opts
+}
+
+// mechanism returns how the user is shown to be who it is; nil for one that is not
+// known.
+func (o *KafkaOptions) mechanism() sasl.Mechanism {
+	asked := scram.Auth{User: o.Username, Pass: o.Password}
+	switch o.Mechanism {
+	case "PLAIN":
+		return plain.Auth{User: o.Username, Pass: o.Password}.AsMechanism()
+	case "SCRAM-SHA-256":
+		return asked.AsSha256Mechanism()
+	case "SCRAM-SHA-512":
+		return asked.AsSha512Mechanism()
+	}
+	return nil
 }
 
 func (b *Kafka) client(opts ...kgo.Opt) (*kgo.Client, error) {

@@ -18,7 +18,8 @@ import (
 
 // TestKafka has one broker for all tests of the bus; each has a prefix of its own.
 func TestKafka(t *testing.T) {
-	k := &kafkaWorld{broker: kafkatest.Start(t, "group.min.session.timeout.ms=500")}
+	secure := kafkatest.StartSecure(t, "group.min.session.timeout.ms=500")
+	k := &kafkaWorld{broker: secure.Broker, secure: secure}
 	n := 0
 	t.Run("contract", func(t *testing.T) {
 		testTransport(t, inReality, func(t *testing.T, items int) transport {
@@ -44,6 +45,7 @@ func TestKafka(t *testing.T) {
 		{"order across a move", testKafkaFlush},
 		{"pushes", testKafkaPushes},
 		{"topics", testKafkaTopics},
+		{"who may be there", testKafkaSecure},
 		{"no broker", testKafkaUnreachable},
 		{"an event that is too large", testKafkaTooLarge},
 		{"durability", testKafkaDurability},
@@ -56,6 +58,7 @@ func TestKafka(t *testing.T) {
 // kafkaWorld is a broker and those who use it.
 type kafkaWorld struct {
 	broker *kafkatest.Broker
+	secure kafkatest.Secure // the same, where TestKafka has started it
 
 	mu   sync.Mutex
 	dirs map[string]*directory // by prefix

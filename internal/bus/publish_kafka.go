@@ -191,7 +191,7 @@ func (b *Kafka) writeEvent(e queued) {
 	key, headers, body := up.Record()
 	size := up.Size()
 	b.events.Produce(context.Background(), kafkaRecord(b.upTopic(), key, b.signed(headers), body), func(_ *kgo.Record, err error) {
-		b.up.done(size, e.wave)
+		defer b.up.done(size, e.wave)
 		switch {
 		case err == nil:
 			b.upWritten.Add(1)
