@@ -18,6 +18,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"holdfast/internal/message"
+	"holdfast/internal/redis/redistest"
 )
 
 // redisServer is a Redis of a test's own.
@@ -104,8 +105,16 @@ func (b *Redis) kill() {
 // inReality runs a test of the contract where the bus does I/O.
 func inReality(t *testing.T, test func(*testing.T)) { test(t) }
 
-func TestRedis(t *testing.T) {
-	client := startRedis(t).client(t)
+func TestRedis(t *testing.T) { testOver(t, startRedis(t).client(t)) }
+
+// A script that touches two hash tags fails here, and so does a command with keys of
+// two slots.
+func TestRedisCluster(t *testing.T) {
+	testOver(t, redistest.Client(t, redistest.Addrs(redistest.Cluster(t))...))
+}
+
+// testOver runs the contract over a Redis.
+func testOver(t *testing.T, client rueidis.Client) {
 	n := 0
 	open := func(t *testing.T, items int) transport {
 		n++

@@ -6,11 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"holdfast/internal/message"
 )
 
-func TestRedisInboxes(t *testing.T) {
-	client := startRedis(t)
+func TestRedisInboxes(t *testing.T) { testRedisInboxes(t, startRedis(t)) }
+
+func testRedisInboxes(t *testing.T, client rueidis.Client) {
+	t.Helper()
 	workers, inboxes := NewRedisWorkers(client, "in"), NewRedisInboxes(client, "in")
 	workers.settle = 0
 	ctx := t.Context()

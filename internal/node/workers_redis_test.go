@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"holdfast/internal/redis/redistest"
 )
 
 // startRedis runs redis-server on a free port until the test ends.
@@ -58,8 +60,16 @@ func startRedis(t *testing.T) rueidis.Client {
 // about is what the holders of these tests tell of themselves.
 var about = About{Addr: "[::1]:8002", Version: "v1 dirty", Load: 7}
 
-func TestRedisWorkers(t *testing.T) {
-	client := startRedis(t)
+func TestRedisWorkers(t *testing.T) { testRedisWorkers(t, startRedis(t)) }
+
+// A script that touches two hash tags fails here.
+func TestRedisWorkersOnCluster(t *testing.T) {
+	client := redistest.Client(t, redistest.Addrs(redistest.Cluster(t))...)
+	testRedisWorkers(t, client)
+	testRedisInboxes(t, client)
+}
+
+func testRedisWorkers(t *testing.T, client rueidis.Client) {
 	open := func(prefix string) *RedisWorkers {
 		w := NewRedisWorkers(client, prefix)
 		w.settle = 0
@@ -82,8 +92,10 @@ func TestRedisWorkers(t *testing.T) {
 		return got.Lost
 	}
 	flush := func() {
-		if err := client.Do(t.Context(), client.B().Flushall().Build()).Error(); err != nil {
-			t.Fatal(err)
+		for _, server := range client.Nodes() {
+			if err := server.Do(t.Context(), server.B().Flushall().Build()).Error(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 
