@@ -209,7 +209,7 @@ func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Trac
 		c.Tracer = tracer
 	}
 	if s.shared != nil {
-		c.Receipts = s.shared.registry
+		c.Receipts, c.Members = s.shared.registry, s.shared.apis
 	}
 	for name, b := range cfg.Backends {
 		headers := make(map[string]string, len(b.Headers))

@@ -157,6 +157,7 @@ store: {kind: redis, addrs: [%q]}
 bus: {kind: redis}
 drain: {pause: 0s, rate: 0}
 log: {level: error}
+routes: [{event: ask, ack: backend}]
 `, identity, f.redis.Addr))
 	}
 	for _, name := range []string{"api-1", "api-2"} {
@@ -173,6 +174,7 @@ log: {level: error}
 		{"a node that an api does not know of", (*faulty).newNode},
 		{"two apis push to one room", (*faulty).twoProducers},
 		{"a push is repeated at the other api", (*faulty).repeated},
+		{"subscribers of one api", (*faulty).subscribers},
 		{"a join races an append", (*faulty).joinRacesAppend},
 		{"a log expires in a quiet room", (*faulty).expired},
 		{"the logs are lost", (*faulty).lost},
@@ -282,6 +284,9 @@ func (f *faulty) repeated() {
 		f.t.Errorf("got %v", got)
 	}
 }
+
+// subscribers: a group has its streams at one api, and clients' events are at both.
+func (f *faulty) subscribers() { subscribersOfTwoAPIs(f.t, f.apis, f.nodes) }
 
 // joinRacesAppend: a client joins a room into which is pushed all the time. It gets all
 // that is pushed from the answer on.

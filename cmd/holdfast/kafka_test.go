@@ -23,6 +23,7 @@ func TestKafka(t *testing.T) {
 		{"topics that are missing", testKafkaTopicsMissing},
 		{"a stranger", testKafkaStranger},
 		{"SASL and TLS", testKafkaSecure},
+		{"subscribers of one of two APIs", testKafkaSubscribers},
 		{"two gateways and an API", testKafkaCluster}, // the last: the broker dies in it
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, broker, strings.ReplaceAll(c.name, " ", "-")) })
@@ -32,6 +33,7 @@ func TestKafka(t *testing.T) {
 func kafkaConfig(t *testing.T, redis, broker, identity, bus string) string {
 	t.Helper()
 	return file(t, fmt.Sprintf(`
+routes: [{event: ask, ack: backend}]
 listen: 127.0.0.1:0
 api_listen: 127.0.0.1:0
 node: {listen: 127.0.0.1:0, identity: %s, secret: test}
@@ -76,6 +78,19 @@ func testKafkaCluster(t *testing.T, broker kafkatest.Secure, prefix string) {
 	ann.until(`432[]`)
 	askAPI(t, api, "PushService/Push", fmt.Sprintf(push, 2))
 	bob.until(`42["hello",2]`)
+}
+
+func testKafkaSubscribers(t *testing.T, broker kafkatest.Secure, prefix string) {
+	redis := redistest.Start(t)
+	config := func(identity string) string {
+		return kafkaConfig(t, redis.Addr, broker.Addr, identity, "partitions: 4, prefix: "+prefix)
+	}
+	var apis []string
+	for _, name := range []string{"api-1", "api-2"} {
+		apis = append(apis, start(t, "api", "--config", config(name)).await(t, `api +(http://\S+)`)[1])
+	}
+	node := start(t, "gateway", "--config", config("gw-a")).await(t, `clients +(http://\S+)`)[1]
+	subscribersOfTwoAPIs(t, apis, []string{node})
 }
 
 // unusable wants a configuration to end a start with that error and nothing begun, and

@@ -55,6 +55,7 @@ type stores struct {
 type sharedStores struct {
 	registry *registry.Redis
 	workers  *node.RedisWorkers
+	apis     *node.RedisMembers
 }
 
 // openStores makes the stores. The caller closes them when everything that uses them
@@ -160,6 +161,7 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 		s.shared = &sharedStores{
 			registry: registry.NewRedis(client, registry.RedisOptions{Prefix: cfg.Store.Prefix}),
 			workers:  node.NewRedisWorkers(client, cfg.Store.Prefix),
+			apis:     node.NewRedisMembers(client, cfg.Store.Prefix),
 		}
 		s.registry, s.workers = s.shared.registry, s.shared.workers
 		s.inboxes = node.NewRedisInboxes(client, cfg.Store.Prefix)

@@ -25,6 +25,9 @@ type Config struct {
 	Bus      Bus
 	// Receipts has the dedup_ids that all ws-apis know; nil: each one knows its own.
 	Receipts Receipts
+	// Members knows the other ws-apis; nil: there are none, or groups of subscribers get
+	// the events only that their own ws-api consumes.
+	Members Members
 
 	Rules    []Rule
 	Backends []BackendConfig

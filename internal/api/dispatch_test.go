@@ -260,7 +260,7 @@ func TestSettling(t *testing.T) {
 			}
 			return new(pb.EventReply), nil
 		})
-		c, err := s.groups.join("g", filter{types: [4]bool{true, true, true, true}}, 1)
+		c, _, err := s.groups.join("g", filter{types: [4]bool{true, true, true, true}}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

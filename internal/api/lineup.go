@@ -50,6 +50,8 @@ type entry struct {
 	before   *consumer
 	deadline time.Time
 	held     *list.Element
+	among    *list.List // which held is in
+	origin   string     // the ws-api that gave it; "": this one
 }
 
 func newLineup() *lineup { return &lineup{lines: make(map[string]*line)} }
@@ -74,7 +76,7 @@ func (t *tally) room(bytes, maxItems, maxBytes int) bool {
 	return n == 0 || (n < maxItems && t.bytes+bytes <= maxBytes)
 }
 
-func (l *lineup) push(ev *event, low bool) {
+func (l *lineup) push(ev *event, low bool) *entry {
 	e := &entry{ev: ev, low: low}
 	t := l.tallyOf(e)
 	e.arrival = t.arrivals.PushBack(e)
@@ -93,6 +95,7 @@ func (l *lineup) push(ev *event, low bool) {
 	if !ln.busy {
 		l.place(ln, false)
 	}
+	return e
 }
 
 // place puts a line that is not busy where it belongs, or leaves it there.
@@ -154,6 +157,20 @@ func (l *lineup) putBack(e *entry) {
 	l.place(e.line, true)
 }
 
+// drop removes an entry that nobody has taken.
+func (l *lineup) drop(e *entry) {
+	ln := e.line
+	for i, other := range ln.queue {
+		if other == e {
+			l.remove(e, i)
+			break
+		}
+	}
+	if len(ln.queue) > 0 && !ln.busy {
+		l.place(ln, false)
+	}
+}
+
 // remove takes an entry out of its line, in which it is the i-th.
 func (l *lineup) remove(e *entry, i int) {
 	ln := e.line
@@ -188,17 +205,8 @@ func (l *lineup) dropOldest(low bool) *entry {
 		if e.taken {
 			continue
 		}
-		for i, other := range e.line.queue {
-			if other != e {
-				continue
-			}
-			ln := e.line
-			l.remove(e, i)
-			if len(ln.queue) > 0 && !ln.busy {
-				l.place(ln, false)
-			}
-			return e
-		}
+		l.drop(e)
+		return e
 	}
 	return nil
 }

@@ -88,3 +88,20 @@ type PushSource interface {
 	// record is done with; one for which it is not comes again.
 	ConsumePushes(ctx context.Context, handle func(p message.PushRecord, settled func())) error
 }
+
+// Members tells the ws-apis that share a bus of one another.
+type Members interface {
+	// Beat shows that this ws-api lives, tells the others of it, and returns those that
+	// live, itself left out. self.Version grows with each change of self.
+	Beat(ctx context.Context, self message.Member) ([]message.Member, error)
+	// Leave takes it out at once.
+	Leave(ctx context.Context, id string) error
+}
+
+// PeerBus is a [Bus] by which ws-apis reach one another.
+type PeerBus interface {
+	Bus
+	// Reply puts r into the inbox of another ws-api, see AttachAPI. It does not block:
+	// [message.ErrFull] says that there is no room. What it takes may be lost.
+	Reply(to string, r *message.Reply) error
+}

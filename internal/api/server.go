@@ -35,6 +35,7 @@ type Server struct {
 	pushWaited *dedup[*pb.PushAndWaitResponse]
 	backends   map[string]*dispatcher
 	groups     *groups
+	peers      *peers    // nil where there are none
 	presence   *presence // nil when off
 	intake     *intake
 	health     *grpchealth.StaticChecker
@@ -42,7 +43,7 @@ type Server struct {
 
 	count counters
 	// What went wrong in the background, logged once in a burst.
-	replyErrors, relayErrors, presenceErrors, recordErrors, receiptErrors burst
+	replyErrors, relayErrors, presenceErrors, recordErrors, receiptErrors, peerErrors burst
 
 	// base is the context of what the server does by itself; it ends when Run does.
 	base context.Context
@@ -68,7 +69,7 @@ func New(cfg Config) (*Server, error) {
 		pushWaited: newDedup[*pb.PushAndWaitResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
 		backends:   make(map[string]*dispatcher, len(cfg.Backends)),
 	}
-	for _, b := range []*burst{&s.replyErrors, &s.relayErrors, &s.presenceErrors, &s.recordErrors, &s.receiptErrors} {
+	for _, b := range []*burst{&s.replyErrors, &s.relayErrors, &s.presenceErrors, &s.recordErrors, &s.receiptErrors, &s.peerErrors} {
 		b.now, b.every = cfg.Now, 10*time.Second
 	}
 	s.base, s.stop = context.WithCancel(context.Background())
@@ -81,6 +82,7 @@ func New(cfg Config) (*Server, error) {
 		s.backends[cfg.Backends[i].Name] = d
 	}
 	s.groups = newGroups(s)
+	s.peers = newPeers(s)
 	s.intake = newIntake(s)
 	if cfg.Presence.Enabled {
 		s.presence = newPresence(s)
@@ -93,7 +95,7 @@ func New(cfg Config) (*Server, error) {
 // Limits.Drain to finish, and returns when every goroutine of the server has
 // ended. It is called once. The error is the bus's.
 func (s *Server) Run(ctx context.Context) error {
-	detach := s.cfg.Bus.AttachAPI(s.cfg.ID, s.calls.receive)
+	detach := s.cfg.Bus.AttachAPI(s.cfg.ID, s.receive)
 	defer detach()
 
 	s.intake.start()
@@ -101,6 +103,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.spawn(func() { s.groups.run(s.base) })
 	if s.presence != nil {
 		s.spawn(func() { s.presence.run(s.base) })
+	}
+	if s.peers != nil {
+		s.peers.start()
 	}
 	consuming, consumingCtx := errgroup.WithContext(ctx)
 	consuming.Go(func() error { return s.consume(consumingCtx) })
@@ -110,6 +115,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.groups.close() // their streams end, so that consumers go to another ws-api
 	s.intake.close()
 	s.drain()
+	if s.peers != nil {
+		s.peers.stop(s.base)
+	}
 	s.stop()
 	s.work.Wait()
 	for _, d := range s.backends {
@@ -121,7 +129,24 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// receive takes what comes into this ws-api's inbox.
+func (s *Server) receive(r *message.Reply) {
+	if r.Peer == nil {
+		s.calls.receive(r)
+	} else if s.peers != nil {
+		s.peers.receive(r.Peer)
+	}
+}
+
 func (s *Server) consume(ctx context.Context) (err error) {
+	if s.peers != nil {
+		// Not before it is known for which groups events are to be gathered.
+		select {
+		case <-s.peers.began:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	if bus, ok := s.cfg.Bus.(SettlingBus); ok {
 		err = bus.ConsumeSettled(ctx, s.intake.take)
 	} else {

@@ -18,6 +18,7 @@ type counters struct {
 	replyErrors                             atomic.Uint64
 	unanswered                              atomic.Uint64
 	groupDropped, groupAgain, groupAcks     atomic.Uint64
+	groupGiven, peerLost                    atomic.Uint64
 	presenceSent, presenceLost, presenceErr atomic.Uint64
 }
 
@@ -59,6 +60,9 @@ type Stats struct {
 	GroupDropped uint64 // for want of room, or because the group was given up
 	GroupAgain   uint64 // events given again
 	GroupAcks    uint64 // events acknowledged
+	GroupGiven   uint64 // events given to other ws-apis, for subscribers there
+	Peers        int    // other ws-apis
+	PeerLost     uint64 // what another ws-api was not told
 
 	PresenceRooms int    // with changes not yet announced
 	PresenceSent  uint64 // messages
@@ -111,6 +115,7 @@ func (s *Server) Stats() Stats {
 		st.Backends[name] = d.stats()
 	}
 	st.Groups, st.Consumers, st.GroupWaiting, st.GroupBytes = s.groups.sizes()
+	st.GroupGiven, st.PeerLost, st.Peers = c.groupGiven.Load(), c.peerLost.Load(), s.peers.len()
 	if s.presence != nil {
 		st.PresenceRooms = s.presence.rooms()
 	}

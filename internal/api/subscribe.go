@@ -41,7 +41,7 @@ func (es *eventService) Subscribe(ctx context.Context, stream *subscription) err
 	if err != nil {
 		return invalid(err)
 	}
-	c, err := es.s.groups.join(first.GetGroup(), wants, inFlight)
+	c, version, err := es.s.groups.join(first.GetGroup(), wants, inFlight)
 	switch {
 	case errors.Is(err, errTooManyGroups):
 		return connect.NewError(connect.CodeResourceExhausted, err)
@@ -49,6 +49,7 @@ func (es *eventService) Subscribe(ctx context.Context, stream *subscription) err
 		return connect.NewError(connect.CodeUnavailable, err)
 	}
 	defer es.s.groups.leave(c)
+	es.s.peers.await(ctx, version)
 	// The headers tell the client that events are gathered for it from now on.
 	if err := stream.Send(nil); err != nil {
 		return err
@@ -136,6 +137,11 @@ func (es *eventService) readAcks(ctx context.Context, stream *subscription, c *c
 		en := c.ack(r.GetEventId())
 		if en == nil {
 			continue // given again to somebody else meanwhile, or never given
+		}
+		if en.origin != "" {
+			es.s.passOn(en, r.GetReply())
+			c.done(en)
+			continue
 		}
 		if r.GetReply() == nil {
 			c.done(en)

@@ -154,7 +154,7 @@ func TestGroupDeadlineBoundsAndLinger(t *testing.T) {
 		all := filter{types: [4]bool{true, true, true, true}}
 		join := func(name string) *consumer {
 			t.Helper()
-			c, err := s.groups.join(name, all, 2)
+			c, _, err := s.groups.join(name, all, 2)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,13 +29,7 @@ type addressed struct {
 	reply *message.Reply
 }
 
-func (a addressed) size() int64 {
-	n := 128 + len(a.reply.Err)
-	if a.reply.Ack != nil {
-		n += a.reply.Ack.Payload.Size()
-	}
-	return int64(n)
-}
+func (a addressed) size() int64 { return int64(a.reply.Size()) }
 
 func (q *replyQueue) init(items int, bytes int64) {
 	q.maxItems, q.maxBytes = items, bytes

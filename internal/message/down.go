@@ -118,6 +118,7 @@ type Reply struct {
 	Ack     *AckReply // one client's acknowledgement
 	Done    bool      // nothing more follows from this node
 	Err     string    // the node could not do it: overloaded, unknown client …
+	Peer    *Peer     // not a node's answer but another ws-api's word; the rest is zero then
 }
 
 // AckReply is what one client answered to a push.

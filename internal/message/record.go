@@ -21,10 +21,11 @@ import (
 //
 // X-Body-Parts says of each part what it is and how long: j JSON arguments, m
 // MessagePack arguments, a an attachment, o the auth object of a CONNECT, d the
-// data of a refusal. A body without that header is JSON arguments altogether, so
-// that another producer may write one by hand. What is empty or zero has no header.
-// Times are RFC 3339 in UTC, lists and maps as in a URL's query (escaped, joined by
-// &), so that any byte survives. Headers of unknown names are passed over.
+// data of a refusal or the reply that a ws-api passes on. A body without that header
+// is JSON arguments altogether, so that another producer may write one by hand. What is
+// empty or zero has no header. Times are RFC 3339 in UTC, lists and maps as in a URL's
+// query (escaped, joined by &), so that any byte survives. Headers of unknown names are
+// passed over.
 
 // Header is one header of a record. Its value may hold any bytes.
 type Header struct{ Name, Value string }

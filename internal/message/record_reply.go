@@ -1,7 +1,12 @@
 package message
 
+import "slices"
+
 // Record returns the reply as a bus carries it; key is the call. The body is a copy.
 func (r *Reply) Record() (key string, headers []Header, body []byte) {
+	if r.Peer != nil {
+		return r.Peer.record()
+	}
 	size := 0
 	if r.Ack != nil {
 		size = r.Ack.Payload.Size()
@@ -25,6 +30,13 @@ func (r *Reply) Record() (key string, headers []Header, body []byte) {
 func ParseReply(headers []Header, body []byte) (*Reply, error) {
 	if err := checkHeaders(headers); err != nil {
 		return nil, err
+	}
+	if slices.ContainsFunc(headers, func(h Header) bool { return h.Name == headerPeer }) {
+		p, err := parsePeer(headers, body)
+		if err != nil {
+			return nil, err
+		}
+		return &Reply{Peer: p}, nil
 	}
 	var r recordReader
 	reply, parts := &Reply{}, ""

@@ -120,6 +120,16 @@ func TestReplyRecordRoundTrip(t *testing.T) {
 		if seed%3 == 0 {
 			r.Ack = nil
 		}
+		switch peer := r.Peer; seed % 5 {
+		case 0:
+			peer.Kind, peer.Reply = PeerGive, nil
+			r = Reply{Peer: peer}
+		case 1:
+			peer.Kind, peer.Event = PeerTook, nil
+			r = Reply{Peer: peer}
+		default:
+			r.Peer = nil
+		}
 		_, headers, body := r.Record()
 		got, err := ParseReply(headers, body)
 		if err != nil || !reflect.DeepEqual(got, &r) {

@@ -17,4 +17,6 @@
 //
 // The number in a session ID is a hint at the owner and no more: whoever must know
 // asks the registry.
+//
+// [RedisMembers] is the list of the ws-apis, which have no numbers.
 package node
