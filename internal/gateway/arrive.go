@@ -134,7 +134,7 @@ func (s *socket) pinged(err error) {
 		s.fail(wsframe.PolicyViolation, "the session cannot be taken over")
 	default:
 		s.arrival.step = probed
-		s.write(wsframe.AppendFrame(nil, wsframe.Text, false, []byte("3probe")))
+		s.write(whole(wsframe.AppendFrame(nil, wsframe.Text, false, []byte("3probe"))))
 	}
 }
 

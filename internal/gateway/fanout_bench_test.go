@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -119,6 +120,30 @@ func BenchmarkFanOut(b *testing.B) {
 				}
 			})
 			b.ReportMetric(float64(allocated)/float64(n*size), "allocs/delivery")
+		})
+	}
+}
+
+// BenchmarkLargeFanOut is the same with large pushes, which leave without being copied from
+// a size on.
+func BenchmarkLargeFanOut(b *testing.B) {
+	for _, bytes := range []int{2 << 10, 8 << 10, 16 << 10, 64 << 10, 256 << 10} {
+		b.Run(fmt.Sprint(bytes), func(b *testing.B) {
+			const size = 32
+			w, _ := newWay(b, size)
+			large := *sixteen
+			large.Payload.JSON = []byte(`["` + strings.Repeat("x", bytes) + `"]`)
+			b.SetBytes(int64(size * bytes))
+			b.ReportAllocs()
+			for b.Loop() {
+				w.got.Store(0)
+				if err := w.push(&large, size); err != nil {
+					b.Fatal(err)
+				}
+				for w.got.Load() < int64(size*bytes) {
+					runtime.Gosched()
+				}
+			}
 		})
 	}
 }

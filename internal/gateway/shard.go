@@ -44,8 +44,8 @@ type shard struct {
 	jobs    jobQueue
 	holding bool      // the inbox counts what was taken from it and may be done by now
 	written []written // pushes whose last socket is flushed next
-	scratch []byte
-	bufs    [][]byte
+	output  output
+	bufs    [][]byte // what a socket is given at the moment
 
 	verdicts map[string]*client // public ID → waits for ws-api's verdict
 	waits    verdictQueue

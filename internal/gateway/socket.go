@@ -16,7 +16,7 @@ type socket struct {
 	conn    *conn
 	nc      netpoll.Conn
 	reader  wsframe.Reader
-	rest    []byte   // framed and not yet taken by the kernel
+	rest    *unsent  // nil: the kernel has taken all
 	arrival *arrival // while it tries to take over a session of another node
 	deflate bool
 	probe   bool // polling still carries the session
@@ -135,7 +135,7 @@ func (s *socket) probeFrame(op wsframe.Opcode, payload []byte) error {
 	}
 	switch answer {
 	case session.ProbePong:
-		s.write(wsframe.AppendFrame(nil, wsframe.Text, false, []byte("3probe")))
+		s.write(whole(wsframe.AppendFrame(nil, wsframe.Text, false, []byte("3probe"))))
 		sh.settle(c)
 		return nil
 	case session.ProbeUpgraded:
@@ -209,7 +209,7 @@ func (s *socket) OnWritable() {
 	}
 	rest := s.rest
 	s.keep(nil)
-	if !s.write(rest) {
+	if rest != nil && !s.write(rest.parts) {
 		return
 	}
 	if !s.probe && s.conn.sock == s {
@@ -217,30 +217,41 @@ func (s *socket) OnWritable() {
 	}
 }
 
+// whole is bytes that are the socket's from here on.
+func whole(b []byte) []part { return []part{{b: b, lasts: true}} }
+
 // write offers bytes to the kernel and keeps what it does not take; true when it
 // took all. Nothing may be offered while something is kept.
-func (s *socket) write(b []byte) bool {
-	s.sh.bufs = append(s.sh.bufs[:0], b)
-	n, err := s.nc.Writev(s.sh.bufs)
+func (s *socket) write(parts []part) bool {
+	size := 0
+	bufs := s.sh.bufs[:0]
+	for i := range parts {
+		bufs = append(bufs, parts[i].b)
+		size += len(parts[i].b)
+	}
+	n, err := s.nc.Writev(bufs)
+	clear(bufs)
+	s.sh.bufs = bufs
 	if err != nil {
 		return false // OnClosed follows
 	}
-	if n < len(b) {
-		s.keep(append(make([]byte, 0, len(b)-n), b[n:]...))
+	if n < size {
+		s.keep(leftOver(parts, n))
 		return false
 	}
 	return true
 }
 
 // keep notes what the kernel has not taken, nil when it has taken all.
-func (s *socket) keep(rest []byte) {
+func (s *socket) keep(rest *unsent) {
 	stats := &s.sh.g.Stats
-	stats.BlockedBytes.Add(int64(len(rest) - len(s.rest)))
-	switch was, is := s.blocked(), len(rest) > 0; {
-	case is && !was:
-		stats.Blocked.Add(1)
-	case was && !is:
+	if s.rest != nil {
 		stats.Blocked.Add(-1)
+		stats.BlockedBytes.Add(-int64(s.rest.size))
+	}
+	if rest != nil {
+		stats.Blocked.Add(1)
+		stats.BlockedBytes.Add(int64(rest.size))
 	}
 	s.rest = rest
 }
@@ -248,8 +259,8 @@ func (s *socket) keep(rest []byte) {
 // control answers a ping; one that cannot be written at once is left out, since
 // the peer shows by not reading that it does not wait for it.
 func (s *socket) control(op wsframe.Opcode, payload []byte) {
-	if len(s.rest) == 0 {
-		s.write(wsframe.AppendFrame(nil, op, false, payload))
+	if !s.blocked() {
+		s.write(whole(wsframe.AppendFrame(nil, op, false, payload)))
 	}
 }
 
@@ -259,7 +270,7 @@ func (s *socket) close(code wsframe.CloseCode, reason string) {
 		return
 	}
 	s.closed = true
-	if code != 0 && len(s.rest) == 0 {
+	if code != 0 && !s.blocked() {
 		s.sh.bufs = append(s.sh.bufs[:0], wsframe.AppendFrame(nil, wsframe.Close, false, wsframe.AppendClose(nil, code, reason)))
 		_, _ = s.nc.Writev(s.sh.bufs)
 	}
@@ -268,10 +279,7 @@ func (s *socket) close(code wsframe.CloseCode, reason string) {
 }
 
 // blocked tells whether the kernel takes nothing at the moment.
-func (s *socket) blocked() bool { return len(s.rest) > 0 }
-
-// flushBytes is how much is framed before it is offered to the kernel.
-const flushBytes = 64 << 10
+func (s *socket) blocked() bool { return s.rest != nil }
 
 // flushSocket frames what waits and writes it, as much in one call as fits.
 func (sh *shard) flushSocket(c *conn, s *socket) {
@@ -285,52 +293,15 @@ func (sh *shard) flushSocket(c *conn, s *socket) {
 // writeFrames writes before, and after it what waits as far as that fits into one
 // call; true when the kernel took all of it.
 func (sh *shard) writeFrames(c *conn, s *socket, before []byte) bool {
-	b := append(sh.scratch[:0], before...)
-	for len(b) < flushBytes {
+	o := &sh.output
+	defer o.reset()
+	o.copied = append(o.copied, before...)
+	for o.size() < flushBytes {
 		out, tail := c.session.Next()
 		if out == nil {
 			break
 		}
-		b = sh.appendFrames(b, c, s, out, tail)
+		o.frame(c, s, out, tail)
 	}
-	taken := s.write(b)
-	if cap(b) <= 4*flushBytes {
-		sh.scratch = b
-	}
-	return taken
-}
-
-// appendFrames writes one message as the frames that its session takes.
-func (sh *shard) appendFrames(b []byte, c *conn, s *socket, out *session.Outgoing, tail string) []byte {
-	if n, ok := out.Text(tail); ok {
-		if s.deflate && n >= sh.g.cfg.DeflateThreshold {
-			b = appendDeflated(b, out, tail)
-		} else {
-			b = wsframe.AppendHeader(b, wsframe.Header{Fin: true, Opcode: wsframe.Text, Length: uint64(n)})
-			b = out.AppendText(b, tail)
-		}
-	}
-	for _, data := range out.Binaries(tail) {
-		b = c.session.AppendBinaryFrame(b, data, appendFrame)
-	}
-	return b
-}
-
-func appendFrame(b []byte, binary bool, payload []byte) []byte {
-	op := wsframe.Text
-	if binary {
-		op = wsframe.Binary
-	}
-	return wsframe.AppendFrame(b, op, false, payload)
-}
-
-// appendDeflated shares the compressed part among all sockets; what is each one's
-// own follows as a stored block.
-func appendDeflated(b []byte, out *session.Outgoing, tail string) []byte {
-	body := out.Deflated(func(text []byte) []byte { return wsframe.AppendDeflated(nil, text) })
-	end := wsframe.AppendStored(nil, out.AppendEnd(nil, tail))
-	b = wsframe.AppendHeader(b, wsframe.Header{
-		Fin: true, RSV1: true, Opcode: wsframe.Text, Length: uint64(len(body) + len(end)),
-	})
-	return append(append(b, body...), end...)
+	return s.write(o.all())
 }

@@ -41,6 +41,9 @@ type world struct {
 // overTLS is Auto with TLS on the clients' side, and HTTP/2 for polling.
 const overTLS netpoll.Kind = 100
 
+// littleRoom is Auto with sockets of which the kernel takes little at once.
+const littleRoom netpoll.Kind = 101
+
 // onEngines runs a test on both engines, and over TLS.
 func onEngines(t *testing.T, test func(t *testing.T, kind netpoll.Kind)) {
 	t.Helper()
@@ -72,8 +75,8 @@ func newWorld(t *testing.T, kind netpoll.Kind, change func(*Config)) *world {
 // start runs the world's node.
 func (w *world) start(node string, kind netpoll.Kind, change func(*Config)) {
 	w.t.Helper()
-	secure := kind == overTLS
-	if secure {
+	secure, little := kind == overTLS, kind == littleRoom
+	if secure || little {
 		kind = netpoll.Auto
 	}
 	w.http = &http.Client{Transport: &http.Transport{
@@ -93,11 +96,15 @@ func (w *world) start(node string, kind netpoll.Kind, change func(*Config)) {
 	}
 	w.gw.Start()
 	w.srv = httptest.NewUnstartedServer(w.gw)
-	if secure {
+	switch {
+	case secure:
 		w.srv.Listener = sockets{w.srv.Listener}
 		w.srv.EnableHTTP2 = true
 		w.srv.StartTLS()
-	} else {
+	case little:
+		w.srv.Listener = littleSockets{w.srv.Listener}
+		w.srv.Start()
+	default:
 		w.srv.Listener = w.gw.Listen(w.srv.Listener)
 		w.srv.Start()
 	}
@@ -113,6 +120,17 @@ func (l sockets) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return netpoll.NewSocket(nc), nil
+}
+
+// littleSockets are sockets with little room for what is written to them.
+type littleSockets struct{ net.Listener }
+
+func (l littleSockets) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(8 << 10)
+	}
+	return nc, err
 }
 
 // stop stops the node; the HTTP server before it goes on.

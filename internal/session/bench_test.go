@@ -56,11 +56,12 @@ func BenchmarkSend(b *testing.B) {
 		}
 		for s.Pending() {
 			out, tail := s.Next()
-			if _, ok := out.Text(tail); ok {
-				buf = out.AppendText(buf[:0], tail)
+			if shared, _ := out.Text(tail); shared != nil {
+				buf = out.AppendEnd(append(buf[:0], shared...), tail)
 			}
 			for _, x := range out.Binaries(tail) {
-				buf = s.AppendBinaryFrame(buf, x, func(dst []byte, _ bool, p []byte) []byte { return append(dst, p...) })
+				_, head, payload := s.BinaryFrame(x)
+				buf = append(append(buf, head...), payload...)
 			}
 		}
 	}
@@ -89,7 +90,8 @@ func TestAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		_, _ = s.Send(o, "tail", false, 1, acts)
 		out, tail := s.Next()
-		buf = out.AppendText(buf[:0], tail)
+		shared, _ := out.Text(tail)
+		buf = out.AppendEnd(append(buf[:0], shared...), tail)
 	}); n > 0 {
 		t.Errorf("a message that goes out allocates %v times", n)
 	}

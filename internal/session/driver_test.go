@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -112,22 +113,20 @@ func (d *driver) collect() (lines []string) {
 
 func (d *driver) frames() (lines []string) {
 	out, tail := d.s.Next()
-	if n, ok := out.Text(tail); ok {
-		b := out.AppendText(nil, tail)
+	if shared, n := out.Text(tail); shared != nil {
+		b := out.AppendEnd(bytes.Clone(shared), tail)
 		if len(b) != n {
 			d.t.Fatalf("Text announced %d bytes and gave %d: %s", n, len(b), b)
 		}
 		lines = append(lines, "< "+string(b))
 	}
 	for _, b := range out.Binaries(tail) {
-		d.s.AppendBinaryFrame(nil, b, func(_ []byte, binary bool, payload []byte) []byte {
-			if binary {
-				lines = append(lines, "<b "+strconv.Quote(string(payload)))
-			} else {
-				lines = append(lines, "< "+string(payload))
-			}
-			return nil
-		})
+		binary, head, payload := d.s.BinaryFrame(b)
+		if whole := string(head) + string(payload); binary {
+			lines = append(lines, "<b "+strconv.Quote(whole))
+		} else {
+			lines = append(lines, "< "+whole)
+		}
 	}
 	return lines
 }

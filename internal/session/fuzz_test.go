@@ -157,11 +157,13 @@ func (w *walker) drain() {
 	s := &w.s
 	for s.Transport() == WebSocket && s.Pending() {
 		out, tail := s.Next()
-		if n, ok := out.Text(tail); ok && len(out.AppendText(nil, tail)) != n {
+		if shared, n := out.Text(tail); shared != nil && len(out.AppendEnd(bytes.Clone(shared), tail)) != n {
 			w.t.Fatal("Text announced another length")
 		}
 		for _, b := range out.Binaries(tail) {
-			s.AppendBinaryFrame(nil, b, func(_ []byte, _ bool, p []byte) []byte { return p })
+			if _, head, payload := s.BinaryFrame(b); len(head)+len(payload) == 0 && len(b) > 0 {
+				w.t.Fatal("a binary message is lost")
+			}
 		}
 	}
 	for s.Ready() || s.Waiting() && s.State() == Closed {

@@ -45,12 +45,11 @@ func (o *Outgoing) size() int {
 	return n
 }
 
-// Text tells whether the message begins with a text frame on a WebSocket, and how
-// many bytes that has with the tail.
-func (o *Outgoing) Text(tail string) (size int, ok bool) {
-	if o.text == nil {
-		return 0, false
-	}
+// Text returns the part that all share of the text frame with which the message begins
+// on a WebSocket, and how many bytes that frame carries with what [Outgoing.AppendEnd]
+// has for one of them; nil when it begins with none. Nobody may change the part: it is
+// the same for all, and for as long as somebody refers to it.
+func (o *Outgoing) Text(tail string) (shared []byte, size int) {
 	size = len(o.text)
 	if o.open {
 		size++
@@ -58,16 +57,11 @@ func (o *Outgoing) Text(tail string) (size int, ok bool) {
 			size += len(tail) + 3
 		}
 	}
-	return size, true
-}
-
-// AppendText appends the text that [Outgoing.Text] speaks of.
-func (o *Outgoing) AppendText(dst []byte, tail string) []byte {
-	return o.AppendEnd(append(dst, o.text...), tail)
+	return o.text, size
 }
 
 // Deflated returns the shared part of the text, compressed once by deflate for all
-// who get it, and AppendEnd what follows it for one of them.
+// who get it, and AppendEnd what follows it for one of them. It is shared as that is.
 func (o *Outgoing) Deflated(deflate func(text []byte) []byte) []byte {
 	if len(o.text) == 1 {
 		return deflate(o.text) // one of the packets above, which other shards have as well
@@ -78,7 +72,7 @@ func (o *Outgoing) Deflated(deflate func(text []byte) []byte) []byte {
 	return o.deflated
 }
 
-// AppendEnd appends what follows the shared part of the text; see Deflated.
+// AppendEnd appends what follows the shared part of the text for one who gets it.
 func (o *Outgoing) AppendEnd(dst []byte, tail string) []byte {
 	if !o.open {
 		return dst
@@ -91,7 +85,8 @@ func (o *Outgoing) AppendEnd(dst []byte, tail string) []byte {
 	return append(dst, ']')
 }
 
-// Binaries returns the binary messages, after the text if there is one.
+// Binaries returns the binary messages, after the text if there is one. Nobody may
+// change them.
 func (o *Outgoing) Binaries(tail string) [][]byte {
 	if o.packed != nil {
 		return o.packed.pack(tail)
@@ -114,14 +109,17 @@ func (o *Outgoing) appendPackets(dst []engineio.Packet, tail string) []engineio.
 	return dst
 }
 
-// AppendBinaryFrame writes a binary message in the way that the session's client
-// takes it on a WebSocket: frame appends one frame.
-func (s *Session) AppendBinaryFrame(dst, data []byte, frame func(dst []byte, binary bool, payload []byte) []byte) []byte {
+// binaryHead begins a binary frame of Engine.IO 3.
+var binaryHead = engineio.AppendBinary(3, nil, nil)
+
+// BinaryFrame returns what a frame carries that brings a binary message to the session's
+// client on a WebSocket: head and behind it payload, in a binary frame or a text one.
+func (s *Session) BinaryFrame(data []byte) (binary bool, head, payload []byte) {
 	switch {
 	case s.hello.Version == 3 && s.hello.Base64:
-		return frame(dst, false, engineio.AppendBase64(3, nil, data))
+		return false, nil, engineio.AppendBase64(3, nil, data)
 	case s.hello.Version == 3:
-		return frame(dst, true, engineio.AppendBinary(3, nil, data))
+		return true, binaryHead, data
 	}
-	return frame(dst, true, data)
+	return true, nil, data
 }

@@ -63,8 +63,8 @@ func TestEncodeEvent(t *testing.T) {
 				}
 				out, tail := d.s.Next()
 				var b []byte
-				if n, ok := out.Text(tail); ok {
-					if b = out.AppendText(b, tail); len(b) != n {
+				if shared, n := out.Text(tail); shared != nil {
+					if b = out.AppendEnd(append(b, shared...), tail); len(b) != n {
 						t.Errorf("Text announced %d bytes", n)
 					}
 					deflated := out.Deflated(func(text []byte) []byte { return append([]byte(nil), text...) })

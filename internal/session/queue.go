@@ -70,7 +70,7 @@ func (q *queue) push(it item) {
 		return
 	}
 	if q.rest == nil {
-		q.rest = &rest{items: make([]item, 0, 2)}
+		q.rest = &rest{items: make([]item, 0, 4)}
 	}
 	q.rest.items = append(q.rest.items, it)
 	q.rest.bytes += it.size()
