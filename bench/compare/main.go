@@ -29,7 +29,8 @@ func main() { os.Exit(rig.Main("compare", compare)) }
 
 // options are the flags.
 type options struct {
-	bin      string // folder of the servers
+	args     []string // all of them
+	bin      string   // folder of the servers
 	names    []string
 	only     []string
 	low      int
@@ -62,7 +63,7 @@ func parse(args []string, log io.Writer) (*options, error) {
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
 	f.SetOutput(log)
 	quick := f.Bool("quick", false, "fewer clients, less time, all servers together: a look within a minute")
-	o := &options{}
+	o := &options{args: args}
 	f.StringVar(&o.bin, "bin", "bench/.build", "folder of the built servers")
 	servers := f.String("servers", "floor,holdfast,gws,gorilla,node,centrifugo", "which servers, holdfast-tls may be one of them; floor is what the ratios refer to")
 	only := f.String("only", "", "measure only these, of: "+strings.Join(measureNames(), ","))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,7 +163,7 @@ func (s *suite) writeJSON(began time.Time) error {
 	}
 	text, err := json.MarshalIndent(map[string]any{
 		"began": began, "loadAverage": rig.LoadAverage(), "clients": s.high, "rounds": s.rounds, "figures": figures,
-		"together": s.together, "notes": s.results.notes,
+		"together": s.together, "machine": loadgen.Machine(), "notes": s.results.notes,
 	}, "", " ")
 	if err != nil {
 		return fmt.Errorf("write the figures: %w", err)
@@ -179,10 +178,19 @@ func (s *suite) writePage(began time.Time) error {
 	if s.page == "" {
 		return nil
 	}
+	how := "each server alone"
+	if s.together {
+		how = "all servers at the same time, in turns"
+	}
 	page := &loadgen.Page{
 		Title: "holdfast beside others",
-		Intro: fmt.Sprintf("%s; %d processors, load average %s; %d clients of each server; medians of %d rounds, "+
-			"ratios to the floor, which is the bare system calls", began.Format(time.RFC1123), runtime.NumCPU(), rig.LoadAverage(), s.high, s.rounds),
+		Intro: "Medians of the rounds; in brackets the ratios to the floor, which is what the bare system calls take.",
+		Facts: []loadgen.Fact{
+			{Name: "Command", Value: "bench/compare " + strings.Join(s.args, " "), Code: true},
+			{Name: "Clients", Value: fmt.Sprintf("%d of each server, %d rounds, %s", s.high, s.rounds, how)},
+			{Name: "Machine", Value: loadgen.Machine() + "; load average " + rig.LoadAverage()},
+			{Name: "Began", Value: began.Format(time.RFC1123)},
+		},
 	}
 	for _, m := range measures() {
 		if section, any := s.section(m); any {
@@ -234,7 +242,7 @@ func (s *suite) section(m measure) (loadgen.Section, bool) {
 	}
 	for _, title := range order {
 		if name, unit, _ := strings.Cut(title, "\x00"); len(lines[title]) > 0 {
-			section.Charts = append(section.Charts, loadgen.Lines(strings.TrimSuffix(name, ".p99"), unit, "not exceeded by", true, lines[title]...))
+			section.Charts = append(section.Charts, loadgen.Lines(strings.TrimSuffix(name, ".p99"), unit, "share that took no longer", true, lines[title]...))
 		}
 	}
 	return section, len(section.Rows) > 0

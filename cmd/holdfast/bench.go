@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"holdfast/internal/boot"
@@ -100,6 +101,7 @@ func (c *benchCommand) play(ctx context.Context, w *world) (results []*loadgen.R
 			Scenario: name, Target: target, Swarm: swarm, PID: pid,
 			Options: loadgen.Options{Clients: c.Clients, Rate: c.Rate, For: c.For, Every: c.Every, Size: c.Size, Hz: c.Hz, Scale: c.Scale},
 			Log:     func(line string) { fmt.Fprintln(w.stderr, line) },
+			Command: c.line(w.args),
 		}
 		if c.API != "" {
 			run.Pusher = func(room string, ack time.Duration) loadgen.Pusher {
@@ -116,6 +118,15 @@ func (c *benchCommand) play(ctx context.Context, w *world) (results []*loadgen.R
 		}
 	}
 	return results, nil
+}
+
+// line is the command line, without what is secret.
+func (c *benchCommand) line(args []string) string {
+	text := "holdfast " + strings.Join(args, " ")
+	if c.Secret != "" {
+		text = strings.ReplaceAll(text, c.Secret, "…")
+	}
+	return text
 }
 
 // protocol is what --client or --protocol asks for.

@@ -34,7 +34,7 @@ type cli struct {
 // world is what a command may touch outside itself.
 type world struct {
 	ctx            context.Context //nolint:containedctx // handed from run to the command that it runs
-	env            []string
+	args, env      []string
 	stdout, stderr io.Writer
 }
 
@@ -65,7 +65,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "holdfast: %v\nTry `holdfast --help`.\n", err)
 		return 2
 	}
-	err = k.Run(&world{ctx: ctx, env: env, stdout: stdout, stderr: stderr})
+	err = k.Run(&world{ctx: ctx, args: args, env: env, stdout: stdout, stderr: stderr})
 	var invalid *boot.InvalidError
 	switch {
 	case err == nil:

@@ -9,8 +9,7 @@ import (
 // The pusher is a client like others: a server that gets no answer to its heartbeats
 // ends it, and what is pushed afterwards reaches nobody.
 func TestFramePusherAnswersHeartbeats(t *testing.T) {
-	f := newFake(t)
-	f.heard = make(chan string, 10)
+	f := newFake(t, func(f *fake) { f.heard = make(chan string, 10) })
 	p, err := NewFramePusher(t.Context(), Target{URL: f.URL})
 	if err != nil {
 		t.Fatal(err)
@@ -31,8 +30,7 @@ func TestFramePusherAnswersHeartbeats(t *testing.T) {
 }
 
 func TestBareFramePusher(t *testing.T) {
-	f := newFake(t)
-	f.heard = make(chan string, 10)
+	f := newFake(t, func(f *fake) { f.heard = make(chan string, 10) })
 	p, err := NewFramePusher(t.Context(), Target{URL: f.URL, Protocol: Bare})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +71,7 @@ func TestFramePusherThatIsGone(t *testing.T) {
 	if err := p.Push(t.Context(), 100, time.Now()); err == nil {
 		t.Error("a push by a connection that is gone succeeded")
 	}
-	f.refuse = 503
+	f = newFake(t, func(f *fake) { f.refuse = 503 })
 	if _, err := NewFramePusher(t.Context(), Target{URL: f.URL}); err == nil || !strings.Contains(err.Error(), "HTTP 503") {
 		t.Errorf("a pusher that is refused: %v", err)
 	}

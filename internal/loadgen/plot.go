@@ -25,20 +25,24 @@ type Bar struct {
 // The sizes of a chart, in the units of its viewBox.
 const (
 	chartWidth  = 460
-	chartHeight = 220
+	chartHeight = 236
 	marginLeft  = 52
 	marginRight = 10
 	marginTop   = 26
-	marginLow   = 24
+	marginLow   = 40
+	legendRow   = 15
+	letterWidth = 6 // about, of the font's
 	barHeight   = 22
 )
 
-// Lines draws a chart of lines from zero up. unit stands at its title; x is the
-// name of the other axis, and percentiles makes that one of them: 0, 90, 99, 99.9 %.
+// Lines draws a chart of lines from zero up. unit stands at its title, x at the axis
+// below; percentiles makes that axis one of 0, 90, 99, 99.9 %.
 func Lines(title, unit, x string, percentiles bool, lines ...Line) template.HTML {
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s"><text class="t" x="0" y="14">%s</text>`,
-		chartWidth, chartHeight, html.EscapeString(title), html.EscapeString(heading(title, unit)))
+	legend, rows := legend(lines)
+	top, height := marginTop+rows*legendRow, chartHeight+rows*legendRow
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s"><text class="t" x="0" y="14">%s</text>%s`,
+		chartWidth, height, html.EscapeString(title), html.EscapeString(heading(title, unit)), legend)
 	maxX, maxY := 0.0, 0.0
 	for _, l := range lines {
 		for i := range l.X {
@@ -49,37 +53,60 @@ func Lines(title, unit, x string, percentiles bool, lines ...Line) template.HTML
 	maxY = max(math.Ceil(maxY/step)*step, step)
 	maxX = max(maxX, 1e-9)
 	px := func(v float64) float64 { return marginLeft + v/maxX*(chartWidth-marginLeft-marginRight) }
-	py := func(v float64) float64 { return chartHeight - marginLow - v/maxY*(chartHeight-marginTop-marginLow) }
+	py := func(v float64) float64 {
+		return float64(height-marginLow) - v/maxY*float64(height-top-marginLow)
+	}
 	for v := 0.0; v <= maxY*1.001; v += step {
 		fmt.Fprintf(&b, `<path class="g" d="M%d %.1fH%d"/><text class="y" x="%d" y="%.1f">%s</text>`,
 			marginLeft, py(v), chartWidth-marginRight, marginLeft-5, py(v)+3.5, short(v))
 	}
 	stepX := niceStep(maxX / 6)
+	if percentiles {
+		stepX = 1
+	}
 	for v := 0.0; v <= maxX*1.001; v += stepX {
 		label := short(v)
 		if percentiles {
-			stepX = 1
 			label = strconv.FormatFloat(100-100*math.Pow(10, -v), 'g', 6, 64) + " %"
 		}
 		class := "x"
 		if px(v) > chartWidth-3*marginRight {
 			class = "y" // which ends at its place, and so within the chart
 		}
-		fmt.Fprintf(&b, `<text class="%s" x="%.1f" y="%d">%s</text>`, class, px(v), chartHeight-8, label)
+		fmt.Fprintf(&b, `<path class="g" d="M%.1f %dv4"/><text class="%s" x="%.1f" y="%d">%s</text>`,
+			px(v), height-marginLow, class, px(v), height-marginLow+16, label)
 	}
-	fmt.Fprintf(&b, `<text class="y" x="%d" y="%d">%s</text>`, chartWidth-marginRight, chartHeight-marginLow-4, html.EscapeString(x))
+	fmt.Fprintf(&b, `<text class="a" x="%d" y="%d">%s</text>`, (marginLeft+chartWidth-marginRight)/2, height-6, html.EscapeString(x))
 	for i, l := range lines {
 		fmt.Fprintf(&b, `<polyline class="l%d" points="`, i%6)
 		for j := range l.X {
 			fmt.Fprintf(&b, "%.1f,%.1f ", px(l.X[j]), py(l.Y[j]))
 		}
 		b.WriteString(`"/>`)
-		if len(lines) > 1 {
-			fmt.Fprintf(&b, `<text class="n%d" x="%d" y="%d">%s</text>`, i%6, marginLeft+8, marginTop+12+14*i, html.EscapeString(l.Name))
-		}
 	}
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String()) //nolint:gosec // its texts are escaped above
+}
+
+// legend names the lines in rows below the title; one with a name alone, too.
+func legend(lines []Line) (text string, rows int) {
+	var b strings.Builder
+	x := 0
+	for i, l := range lines {
+		if l.Name == "" {
+			continue
+		}
+		width := letterWidth*len([]rune(l.Name)) + 26
+		if rows == 0 || x+width > chartWidth {
+			x = 0
+			rows++
+		}
+		y := marginTop - 10 + rows*legendRow
+		fmt.Fprintf(&b, `<rect class="b%d" x="%d" y="%d" width="10" height="3"/><text class="n%d" x="%d" y="%d">%s</text>`,
+			i%6, x, y-5, i%6, x+14, y, html.EscapeString(l.Name))
+		x += width
+	}
+	return b.String(), rows
 }
 
 func heading(title, unit string) string {

@@ -25,8 +25,10 @@ type pollServer struct {
 	out    chan string
 }
 
-func newPollServer(t *testing.T) *pollServer {
+// newPollServer starts one after set has changed it.
+func newPollServer(t *testing.T, set func(*pollServer)) *pollServer {
 	p := &pollServer{closed: make(chan struct{}), out: make(chan string, 100)}
+	set(p)
 	p.Server = httptest.NewServer(p)
 	t.Cleanup(p.Close)
 	return p
@@ -123,8 +125,7 @@ func TestPollingOutlastsConnections(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPollServer(t)
-			p.post = post
+			p := newPollServer(t, func(p *pollServer) { p.post = post })
 			s := newSwarm(t, Target{URL: p.URL, Transport: Polling}, 1)
 			if st := arrive(t, s, 1); st.Up != 1 || st.Upgraded != 0 {
 				t.Fatalf("%d are up: %v", st.Up, st.Errors)
@@ -159,8 +160,7 @@ func TestUpgradeThatFails(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
-			p := newPollServer(t)
-			p.socket = socket
+			p := newPollServer(t, func(p *pollServer) { p.socket = socket })
 			s := newSwarm(t, Target{URL: p.URL, Transport: Upgrade}, 1)
 			if st := arrive(t, s, 1); st.Up != 1 || st.Upgraded != 0 || st.Errors[want] != 1 {
 				t.Fatalf("%d are up, %d of them with a WebSocket: %v", st.Up, st.Upgraded, st.Errors)
@@ -171,9 +171,10 @@ func TestUpgradeThatFails(t *testing.T) {
 }
 
 func TestUpgradeThatTakesTooLong(t *testing.T) {
-	p := newPollServer(t)
 	gave, up := make(chan struct{}), make(chan struct{})
-	p.socket = func(http.ResponseWriter) { close(gave); <-up }
+	p := newPollServer(t, func(p *pollServer) {
+		p.socket = func(http.ResponseWriter) { close(gave); <-up }
+	})
 	defer close(up)
 	s := newSwarm(t, Target{URL: p.URL, Transport: Upgrade}, 1)
 	if err := s.Connect(t.Context(), Plan{Clients: 1, Timeout: 300 * time.Millisecond}); err != nil {
@@ -187,8 +188,7 @@ func TestUpgradeThatTakesTooLong(t *testing.T) {
 }
 
 func TestPollingIsRefused(t *testing.T) {
-	f := newFake(t)
-	f.refuse = http.StatusServiceUnavailable
+	f := newFake(t, func(f *fake) { f.refuse = http.StatusServiceUnavailable })
 	s := newSwarm(t, Target{URL: f.URL, Transport: Polling}, 1)
 	if st := arrive(t, s, 2); st.Failed != 2 || st.Errors["HTTP 503"] != 2 {
 		t.Errorf("%d failed: %v", st.Failed, st.Errors)
@@ -197,14 +197,15 @@ func TestPollingIsRefused(t *testing.T) {
 
 // A session that the server forgets is lost.
 func TestSessionIsForgotten(t *testing.T) {
-	p := newPollServer(t)
-	p.post = func(n int64, w http.ResponseWriter) bool {
-		if n > 1 {
-			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprint(w, `{"code":1,"message":"Session ID unknown"}`)
+	p := newPollServer(t, func(p *pollServer) {
+		p.post = func(n int64, w http.ResponseWriter) bool {
+			if n > 1 {
+				w.WriteHeader(http.StatusBadRequest)
+				fmt.Fprint(w, `{"code":1,"message":"Session ID unknown"}`)
+			}
+			return n == 1
 		}
-		return n == 1
-	}
+	})
 	s := newSwarm(t, Target{URL: p.URL, Transport: Polling}, 1)
 	if st := arrive(t, s, 1); st.Up != 1 {
 		t.Fatalf("%d are up: %v", st.Up, st.Errors)

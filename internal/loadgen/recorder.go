@@ -14,6 +14,8 @@ type Result struct {
 	Protocol  Protocol  `json:"protocol"`
 	Transport Transport `json:"transport"`
 	Options   Options   `json:"options"`
+	Command   string    `json:"command,omitempty"` // that led to it
+	Machine   string    `json:"machine"`           // of the clients
 	Began     time.Time `json:"began"`
 	Seconds   float64   `json:"seconds"`
 	Figures   []Figure  `json:"figures"`
@@ -52,9 +54,13 @@ type recorder struct {
 	options Options
 	result  *Result
 	ask     chan chan snapshot // for a sample now
-	usage   Usage              // at the last sample
-	last    time.Time          // of it
+	usage   Usage              // now
+	last    time.Time          // when the last sample was taken that is among the result's
+	used    Usage              // then
+	since   Stats              // and what happened since
 	waited  time.Duration      // for answers at the end of a phase
+
+	unpushed []error // why pushes failed; owned by whoever pushes
 }
 
 // snapshot is how things stand. Its histograms are not to be read, for they go on.
@@ -73,7 +79,7 @@ func (r *recorder) record(ctx context.Context, play func(context.Context, *recor
 	if _, err := r.run.Swarm.Collect(ctx); err != nil {
 		return err
 	}
-	r.last = r.result.Began
+	r.last, r.used = r.result.Began, r.usage
 	r.result.Samples = []Sample{{RSS: float64(r.usage.RSS) / 1e6}}
 	played, sampled := make(chan struct{}), make(chan error, 1)
 	go func() { sampled <- r.samples(ctx, played) }()
@@ -81,6 +87,9 @@ func (r *recorder) record(ctx context.Context, play func(context.Context, *recor
 	close(played)
 	err = errors.Join(err, <-sampled)
 	r.result.Seconds = time.Since(r.result.Began).Seconds()
+	for _, why := range r.unpushed {
+		r.result.Total.count(reason(why), 1)
+	}
 	r.distributions()
 	if err != nil {
 		r.result.Error = err.Error()
@@ -120,28 +129,32 @@ func (r *recorder) sample(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.run.PID != 0 {
+		if r.usage, err = Measure(r.run.PID); err != nil {
+			return err
+		}
+	}
+	up := st.Up
+	st.Up, r.result.Total.Up = 0, up
+	r.result.Total.Merge(&st)
+	r.since.Merge(&st)
 	now := time.Now()
-	d := max(now.Sub(r.last).Seconds(), 1e-3)
+	d := now.Sub(r.last).Seconds()
+	if d < .5 {
+		return nil // it was asked for in between
+	}
+	st, r.since = r.since, Stats{}
 	s := Sample{
-		At: now.Sub(r.result.Began).Seconds(), Up: st.Up,
+		At: now.Sub(r.result.Began).Seconds(), Up: up,
 		Arrived: float64(st.Arrived) / d, Received: float64(st.Received) / d, Answered: float64(st.Answered) / d,
 		Delivery: ms(st.Delivery.Quantile(.99)), RoundTrip: ms(st.RoundTrip.Quantile(.99)), Connect: ms(st.Connect.Quantile(.99)),
 	}
 	if r.run.PID != 0 {
-		u, err := Measure(r.run.PID)
-		if err != nil {
-			return err
-		}
-		s.CPU, s.RSS = (u.CPU-r.usage.CPU).Seconds()/d, float64(u.RSS)/1e6
-		r.usage = u
+		s.CPU, s.RSS = (r.usage.CPU-r.used.CPU).Seconds()/d, float64(r.usage.RSS)/1e6
 	}
-	r.last = now
-	st.Up, r.result.Total.Up = 0, st.Up
-	r.result.Total.Merge(&st)
-	if d > .5 { // not what was asked for in between: its rates are of no use
-		r.result.Samples = append(r.result.Samples, s)
-		r.progress(&s)
-	}
+	r.last, r.used = now, r.usage
+	r.result.Samples = append(r.result.Samples, s)
+	r.progress(&s)
 	return nil
 }
 

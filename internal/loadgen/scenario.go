@@ -32,6 +32,7 @@ type Run struct {
 	Pusher   func(room string, ack time.Duration) Pusher // nil: the server has no API
 	PID      int                                         // of the server; 0: it is not measured
 	Log      func(line string)                           // a line of progress a second
+	Command  string                                      // of which this is a part, for the result
 }
 
 // scenario is what a name stands for.
@@ -131,7 +132,7 @@ func (r *Run) Do(ctx context.Context) (*Result, error) {
 	rec := &recorder{
 		run: r, rooms: s.rooms, options: s.merged(r.Options), ask: make(chan chan snapshot),
 		result: &Result{
-			Scenario: s.name, Server: r.Target.URL, Began: time.Now(),
+			Scenario: s.name, Server: r.Target.URL, Began: time.Now(), Command: r.Command, Machine: Machine(),
 			Protocol: cmp.Or(r.Target.Protocol, SocketIO5), Transport: cmp.Or(r.Target.Transport, WebSocket),
 		},
 	}
@@ -166,8 +167,12 @@ func playAcknowledged(ctx context.Context, r *recorder) error {
 	if err := r.arrive(ctx); err != nil {
 		return err
 	}
-	return r.phase("broadcast", "delivery", func(s *Stats) int { return s.Received }, func() error { return r.push(ctx, r.options.Every) })
+	return r.phase("broadcast", "delivery", func(s *Stats) int { return s.Received }, func() error { return r.push(ctx, r.ackTimeout()) })
 }
+
+// ackTimeout is how long a push waits for acknowledgements. Others are pushed
+// meanwhile.
+func (r *recorder) ackTimeout() time.Duration { return max(r.options.Every, 5*time.Second) }
 
 func playRooms(ctx context.Context, r *recorder) error {
 	if err := r.arrive(ctx); err != nil {
@@ -204,7 +209,7 @@ func playChurnAcknowledged(ctx context.Context, r *recorder) error {
 	}
 	return r.phase("broadcast", "delivery", func(s *Stats) int { return s.Received }, func() error {
 		both := make(chan error, 2)
-		go func() { both <- r.push(ctx, r.options.Every) }()
+		go func() { both <- r.push(ctx, r.ackTimeout()) }()
 		go func() { both <- r.churn(ctx, 40_000*r.options.Scale/2) }() // half of them on, half off
 		return errors.Join(<-both, <-both)
 	})
@@ -233,13 +238,30 @@ func (r *recorder) churn(ctx context.Context, rate float64) error {
 	return errors.Join(<-both, <-both)
 }
 
-// tail is how long answers may still come after the last message was sent.
-const tail = time.Second
+// What was sent last may take a while: a phase is over when nothing has come for
+// tail, or after longestTail.
+const (
+	tail        = time.Second
+	longestTail = 15 * time.Second
+)
 
-// answers waits for them. The phase's rates are of the time before.
+// answers waits for that. The phase's rates are of the time before.
 func (r *recorder) answers(ctx context.Context) error {
-	r.waited = tail
-	return Sleep(ctx, tail)
+	began := time.Now()
+	defer func() { r.waited = time.Since(began) }()
+	came, at := -1, began
+	for {
+		now := r.now().total
+		if n := now.Received + now.Answered; n != came {
+			came, at = n, time.Now()
+		}
+		if time.Since(at) >= tail || time.Since(began) >= longestTail {
+			return nil
+		}
+		if err := Sleep(ctx, tail/10); err != nil {
+			return err
+		}
+	}
 }
 
 func (r *recorder) drive(ctx context.Context, l Load) error {
@@ -250,7 +272,7 @@ func (r *recorder) drive(ctx context.Context, l Load) error {
 }
 
 // push sends an event to all as often as it is due. A push that takes longer than
-// the time to the next one does not hold that up.
+// the time to the next one does not hold that up, and one that fails is counted.
 func (r *recorder) push(ctx context.Context, ack time.Duration) error {
 	p := r.run.Pusher(r.rooms.Name, ack)
 	defer func() { _ = p.Close() }()
@@ -260,15 +282,18 @@ func (r *recorder) push(ctx context.Context, ack time.Duration) error {
 	var pushes sync.WaitGroup
 	for i := range n {
 		due := schedule.At(i)
-		if errs[i] = sleepUntil(ctx, due); errs[i] != nil {
-			break
+		if err := sleepUntil(ctx, due); err != nil {
+			pushes.Wait()
+			return err
 		}
 		pushes.Go(func() { errs[i] = p.Push(ctx, r.options.Size, due) })
 	}
 	pushes.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == n {
+		return fmt.Errorf("every push failed, the first with: %w", errs[0])
 	}
+	r.unpushed = append(r.unpushed, errs...)
 	return r.answers(ctx)
 }
 

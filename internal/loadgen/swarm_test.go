@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,11 +33,17 @@ type fake struct {
 	done  sync.WaitGroup
 }
 
-func newFake(t *testing.T) *fake { return startFake(t, (*httptest.Server).Start) }
+// newFake starts one after set has changed it.
+func newFake(t *testing.T, set ...func(*fake)) *fake {
+	return startFake(t, (*httptest.Server).Start, set...)
+}
 
 // startFake is newFake with or without TLS.
-func startFake(t *testing.T, start func(*httptest.Server)) *fake {
+func startFake(t *testing.T, start func(*httptest.Server), set ...func(*fake)) *fake {
 	f := &fake{connect: `40{"sid":"x"}`, conns: make(map[net.Conn]struct{}), requests: make(chan string, 100)}
+	for _, change := range set {
+		change(f)
+	}
 	f.Server = httptest.NewUnstartedServer(f)
 	start(f.Server)
 	t.Cleanup(func() {
@@ -235,17 +242,12 @@ func TestRefusalsAreCounted(t *testing.T) {
 	for name, set := range map[string]func(*fake){
 		"HTTP 503":                             func(f *fake) { f.refuse = 503 },
 		`CONNECT_ERROR {"message":"no entry"}`: func(f *fake) { f.connect = `44{"message":"no entry"}` },
-		"close 1013 later":                     func(f *fake) { f.connect = "" },
+		"Engine.IO close":                      func(f *fake) { f.connect = "1" },
 		"no answer to the handshake in time":   func(f *fake) { f.connect = "6" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t)
-			set(f)
-			if f.connect == "" {
-				f.connect = "1" // Engine.IO close
-				name = "Engine.IO close"
-			}
+			f := newFake(t, set)
 			s := newSwarm(t, Target{URL: f.URL}, 1)
 			if err := s.Connect(t.Context(), Plan{Clients: 3, Timeout: 500 * time.Millisecond}); err != nil {
 				t.Fatal(err)
@@ -321,5 +323,38 @@ func TestUnknownScenario(t *testing.T) {
 	}
 	if _, err := (&Run{Scenario: "broadcast"}).Do(t.Context()); err == nil {
 		t.Error("a broadcast without an API began")
+	}
+}
+
+// stumbling fails at every second push, or at all of them.
+type stumbling struct {
+	fakePusher
+	every int64
+	n     atomic.Int64
+}
+
+func (s *stumbling) Push(ctx context.Context, size int, due time.Time) error {
+	if s.n.Add(1)%s.every == 0 {
+		return refusal("overloaded")
+	}
+	return s.fakePusher.Push(ctx, size, due)
+}
+
+// A server that does not take a push is measured on; one that takes none is not.
+func TestPushesThatFail(t *testing.T) {
+	for every, want := range map[int64]string{2: "", 1: "every push failed, the first with: overloaded"} {
+		f := newFake(t)
+		s := newSwarm(t, Target{URL: f.URL}, 1)
+		p := &stumbling{fakePusher: fakePusher{f}, every: every}
+		r, err := (&Run{
+			Scenario: "broadcast", Swarm: s, Options: Options{Clients: 5, Rate: 1000, For: 200 * time.Millisecond, Every: 50 * time.Millisecond},
+			Pusher: func(string, time.Duration) Pusher { return p },
+		}).Do(t.Context())
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("every %d: %v, want %q", every, err, want)
+		}
+		if every == 2 && (r.Total.Received != 10 || r.Total.Errors["overloaded"] != 2) {
+			t.Errorf("%d deliveries of the 2 pushes out of 4 that did not fail: %v", r.Total.Received, r.Total.Errors)
+		}
 	}
 }
