@@ -163,6 +163,33 @@ func (s *stores) keep(ctx context.Context, ready func(), h *holder, g *gateway.G
 	}
 }
 
+// watch has g write all that it holds once more when one server of a Cluster has lost its
+// data, until ctx ends. The lease shows that of the one that has the leases only.
+func (s *stores) watch(ctx context.Context, ready func(), g *gateway.Gateway, log *slog.Logger) error {
+	ready()
+	if s.shared == nil {
+		<-ctx.Done()
+		return nil
+	}
+	every := time.NewTicker(node.RenewEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return nil
+		}
+		lost, err := s.shared.marks.Count(ctx)
+		if lost {
+			log.Warn("a server of the Redis Cluster has lost what this node wrote; the node writes all of it again")
+			g.Rewrite()
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Debug("not all servers of the Redis Cluster answer", "err", err)
+		}
+	}
+}
+
 // release gives the lease back, once.
 func (s *stores) release(ctx context.Context, h *holder) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

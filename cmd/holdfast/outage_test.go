@@ -202,6 +202,46 @@ func TestRedisFailsOver(t *testing.T) {
 	o.undisturbed()
 }
 
+// TestRedisClusterHasAHardTime loses the data of each of three servers that share the
+// keys, one after the other; then one stalls, and one starts again without its data.
+func TestRedisClusterHasAHardTime(t *testing.T) {
+	t.Parallel()
+	defer http.DefaultClient.CloseIdleConnections()
+	servers := redistest.Cluster(t)
+	o := newOutage(t, servers[0], fmt.Sprintf("addrs: [%q]", servers[1].Addr), "")
+	o.right()
+	for _, server := range servers {
+		server.Run("FLUSHALL")
+		o.right()
+	}
+	resume := servers[1].Stall()
+	o.unanswered()
+	resume()
+	o.right()
+
+	servers[2].Kill()
+	o.unanswered()
+	servers[2].Restart()
+	o.right()
+	o.undisturbed()
+}
+
+// unanswered waits until ws-api cannot count the clients of any of some rooms, which
+// are on all servers.
+func (o *outage) unanswered() {
+	o.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for n := 0; ; n++ {
+		body := fmt.Sprintf(`{"target":{"room":"room-%d"}}`, n%16)
+		if _, err := tryAPI(o.api, "ClientService/CountClients", body); err != nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			o.t.Fatal("everything is answered")
+		}
+	}
+}
+
 // newOutage starts the processes over a store, and connects three clients. more is what
 // else the configuration has.
 func newOutage(t *testing.T, server *redistest.Server, store, more string) *outage {

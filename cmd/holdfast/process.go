@@ -186,6 +186,9 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		boot.Service{Name: "lease", Run: func(ctx context.Context, ready func()) error {
 			return p.stores.keep(ctx, ready, holder, node, p.log)
 		}},
+		boot.Service{Name: "losses", Run: func(ctx context.Context, ready func()) error {
+			return p.stores.watch(ctx, ready, node, p.log)
+		}},
 		p.gatewayService(node),
 	)
 	return listener.Addr(), nil

@@ -56,6 +56,7 @@ type sharedStores struct {
 	registry *registry.Redis
 	workers  *node.RedisWorkers
 	apis     *node.RedisMembers
+	marks    *redis.Marks
 }
 
 // openStores makes the stores. The caller closes them when everything that uses them
@@ -162,6 +163,7 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 			registry: registry.NewRedis(client, registry.RedisOptions{Prefix: cfg.Store.Prefix}),
 			workers:  node.NewRedisWorkers(client, cfg.Store.Prefix),
 			apis:     node.NewRedisMembers(client, cfg.Store.Prefix),
+			marks:    redis.NewMarks(client, cfg.Store.Prefix),
 		}
 		s.registry, s.workers = s.shared.registry, s.shared.workers
 		s.inboxes = node.NewRedisInboxes(client, cfg.Store.Prefix)

@@ -214,11 +214,11 @@ func testKeys(f *fixture) {
 		}
 	}
 	f.append(doc, "more")
-	start := message.Position{Epoch: f.head(doc).Epoch}
-	f.want(doc, start, true, "shared", "more")
-	f.want("u:/,doc", start, true, "shared")
-	f.want("r:/chat,doc", start, true, "shared")
-	f.want("r:/,do", start, true)
+	for key, want := range map[message.Key][]string{
+		doc: {"shared", "more"}, "u:/,doc": {"shared"}, "r:/chat,doc": {"shared"}, "r:/,do": nil,
+	} {
+		f.want(key, message.Position{Epoch: f.head(key).Epoch}, true, want...)
+	}
 }
 
 func testFind(f *fixture) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,7 +39,7 @@ const clockAge = time.Second
 //	ws:guid:log:{t}   stream: a room's messages, headers beside the body   Window after the last
 //	ws:guid:head:{t}  its last sequence, bytes and first sequence          the same
 //	ws:user:log:{t}, ws:user:head:{t}, ws:client:log:{t}, ws:client:head:{t}  likewise
-//	ws:epoch          made once                                            none: it is gone when the data is
+//	ws:epoch          made once; in a Cluster ws:epoch:{slot}, for each    none: it is gone when the data is
 //	ws:clock          µs; see Heads                                        none
 //
 // t is the namespace and the room, user or client, see [redis.Tag]. A log shares its
@@ -49,14 +50,15 @@ const clockAge = time.Second
 // behind and never runs backwards, even if the server's clock does: no log begins at
 // or below it, within a second after a step backwards even that of another process.
 //
-// In a Cluster the epoch lives on one node. Another node that loses its data, and has
-// no replica, is not noticed by it: its logs look expired.
+// In a Cluster each slot has an epoch of its own, see [redis.SlotTag]: a server that loses
+// its data loses the epochs of just those logs that are gone.
 //
 // Redis starts no goroutine and is safe for concurrent use.
 type Redis struct {
-	client rueidis.Client
-	opts   RedisOptions
-	skew   func() time.Duration // moves both clocks in tests
+	client  rueidis.Client
+	opts    RedisOptions
+	cluster bool
+	skew    func() time.Duration // moves both clocks in tests
 
 	mu     sync.Mutex
 	clock  uint64    // the shared one, as it was last read
@@ -98,7 +100,7 @@ func NewRedis(client rueidis.Client, opts RedisOptions) *Redis {
 	if opts.Timeout <= 0 {
 		opts.Timeout = 5 * time.Second
 	}
-	return &Redis{client: client, opts: opts, skew: func() time.Duration { return 0 }}
+	return &Redis{client: client, opts: opts, cluster: redis.IsCluster(client), skew: func() time.Duration { return 0 }}
 }
 
 func (r *Redis) key(what string, key message.Key) string {
@@ -112,7 +114,14 @@ func (r *Redis) key(what string, key message.Key) string {
 	return r.opts.Prefix + ":" + kind + ":" + what + ":" + redis.Tag(key.Namespace(), key.Name())
 }
 
-func (r *Redis) epochKey() string { return r.opts.Prefix + ":epoch" }
+// epochKey is where the epoch of a key's log is.
+func (r *Redis) epochKey(key message.Key) string {
+	if !r.cluster {
+		return r.opts.Prefix + ":epoch"
+	}
+	return r.opts.Prefix + ":epoch:" + redis.SlotTag(redis.SlotOf(redis.Tag(key.Namespace(), key.Name())))
+}
+
 func (r *Redis) clockKey() string { return r.opts.Prefix + ":clock" }
 
 func (r *Redis) skewMicros() string { return strconv.FormatInt(r.skew().Microseconds(), 10) }
@@ -146,7 +155,7 @@ func (r *Redis) append(ctx context.Context, key message.Key, p *message.Push) (a
 	if k := key.Kind(); k == message.KindRoom || k == message.KindAll {
 		call.Keys = append(call.Keys, r.key("version", key))
 	}
-	results := redis.Pipeline(ctx, r.client, []redis.Call{redis.Query("GET", r.epochKey()), call})
+	results := redis.Pipeline(ctx, r.client, []redis.Call{redis.Query("GET", r.epochKey(key)), call})
 	reply, err := results[1].AsStrSlice()
 	if err != nil {
 		return at, err
@@ -162,27 +171,44 @@ func (r *Redis) append(ctx context.Context, key message.Key, p *message.Push) (a
 	}
 	at = message.Appended{Position: message.Position{Seq: numbers[0]}, Prev: numbers[1], Version: numbers[2]}
 	r.saw(at.Seq)
-	at.Epoch, err = r.epoch(ctx, results[0])
+	at.Epoch, err = r.epoch(ctx, key, results[0])
 	return at, err
 }
 
-// epoch reads the epoch of a reply, and makes one where there is none.
-func (r *Redis) epoch(ctx context.Context, reply rueidis.RedisResult) (uint64, error) {
+// epoch reads the epoch of a key's log in a reply, and makes one where there is none.
+func (r *Redis) epoch(ctx context.Context, key message.Key, reply rueidis.RedisResult) (uint64, error) {
 	text, err := reply.ToString()
 	if rueidis.IsRedisNil(err) {
-		results := redis.Pipeline(ctx, r.client, []redis.Call{
-			redis.Command("SETNX", r.epochKey(), strconv.FormatUint(newEpoch(), 10)),
-			redis.Query("GET", r.epochKey()),
-		})
-		if err := redis.FirstError(results); err != nil {
-			return 0, err
-		}
-		text, err = results[1].ToString()
+		name := r.epochKey(key)
+		made, err := r.makeEpochs(ctx, []string{name})
+		return made[name], err
 	}
 	if err != nil {
 		return 0, err
 	}
 	return strconv.ParseUint(text, 10, 64)
+}
+
+// makeEpochs makes those of these epochs that nobody else has made meanwhile.
+func (r *Redis) makeEpochs(ctx context.Context, names []string) (map[string]uint64, error) {
+	calls := make([]redis.Call, 0, 2*len(names))
+	for _, name := range names {
+		calls = append(calls,
+			redis.Command("SETNX", name, strconv.FormatUint(newEpoch(), 10)), redis.Query("GET", name))
+	}
+	results := redis.Pipeline(ctx, r.client, calls)
+	if err := redis.FirstError(results); err != nil {
+		return nil, err
+	}
+	made := make(map[string]uint64, len(names))
+	for i, name := range names {
+		epoch, err := results[2*i+1].AsUint64()
+		if err != nil {
+			return nil, err
+		}
+		made[name] = epoch
+	}
+	return made, nil
 }
 
 // tick returns the shared clock, not older than clockAge, having advanced it if need
@@ -241,28 +267,30 @@ func (r *Redis) heads(ctx context.Context, keys []message.Key) ([]message.Positi
 		return nil, err
 	}
 	names := make([]string, 0, len(keys)+1)
-	names = append(names, r.epochKey())
-	asked := make(map[string]bool, len(keys))
-	for _, key := range keys {
-		if name := r.key("head", key); !asked[name] {
+	epochKeys := make([]string, len(keys))
+	asked := make(map[string]bool, len(keys)+1)
+	ask := func(name string) {
+		if !asked[name] {
 			asked[name] = true
 			names = append(names, name)
 		}
+	}
+	for i, key := range keys {
+		epochKeys[i] = r.epochKey(key)
+		ask(epochKeys[i])
+		ask(r.key("head", key))
 	}
 	values, err := rueidis.MGet(r.client, ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	first := values[r.epochKey()]
-	epoch, err := first.AsUint64()
+	epochs, err := r.epochsOf(ctx, epochKeys, values)
 	if err != nil {
-		if epoch, err = r.epoch(ctx, redis.Do(ctx, r.client, redis.Query("GET", r.epochKey()))); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	heads := make([]message.Position, len(keys))
 	for i, key := range keys {
-		heads[i] = message.Position{Epoch: epoch, Seq: clock}
+		heads[i] = message.Position{Epoch: epochs[epochKeys[i]], Seq: clock}
 		value := values[r.key("head", key)]
 		if value.IsNil() {
 			continue
@@ -278,6 +306,34 @@ func (r *Redis) heads(ctx context.Context, keys []message.Key) ([]message.Positi
 		r.saw(heads[i].Seq)
 	}
 	return heads, nil
+}
+
+// epochsOf returns the epochs of these names, which values has as far as there are any.
+func (r *Redis) epochsOf(
+	ctx context.Context, names []string, values map[string]rueidis.RedisMessage,
+) (map[string]uint64, error) {
+	epochs := make(map[string]uint64)
+	var missing []string
+	for _, name := range names {
+		if _, known := epochs[name]; known {
+			continue
+		}
+		value := values[name]
+		epoch, err := value.AsUint64()
+		switch {
+		case value.IsNil():
+			missing = append(missing, name)
+		case err != nil:
+			return nil, err
+		}
+		epochs[name] = epoch
+	}
+	if len(missing) == 0 {
+		return epochs, nil
+	}
+	made, err := r.makeEpochs(ctx, missing)
+	maps.Copy(epochs, made)
+	return epochs, err
 }
 
 // Range returns the messages of a key after a position, as [Memory.Range] does. What
@@ -301,8 +357,8 @@ func (r *Redis) after(
 	if limit > 0 {
 		read.Args = append(read.Args, "COUNT", strconv.Itoa(limit))
 	}
-	results := redis.Pipeline(ctx, r.client, []redis.Call{redis.Query("GET", r.epochKey()), read})
-	epoch, err := r.epoch(ctx, results[0])
+	results := redis.Pipeline(ctx, r.client, []redis.Call{redis.Query("GET", r.epochKey(key)), read})
+	epoch, err := r.epoch(ctx, key, results[0])
 	if err != nil {
 		return nil, false, err
 	}
@@ -347,7 +403,7 @@ func (r *Redis) Find(ctx context.Context, key message.Key, messageID string, sin
 
 func (r *Redis) find(ctx context.Context, key message.Key, messageID string, since time.Time) (at message.Appended, err error) {
 	results := redis.Pipeline(ctx, r.client, []redis.Call{
-		redis.Query("GET", r.epochKey()),
+		redis.Query("GET", r.epochKey(key)),
 		{
 			Script: findScript, Keys: []string{r.key("log", key)},
 			Args: []string{
@@ -355,7 +411,7 @@ func (r *Redis) find(ctx context.Context, key message.Key, messageID string, sin
 			},
 		},
 	})
-	if at.Epoch, err = r.epoch(ctx, results[0]); err != nil {
+	if at.Epoch, err = r.epoch(ctx, key, results[0]); err != nil {
 		return at, err
 	}
 	reply, err := results[1].AsStrSlice()

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"holdfast/internal/message"
+	"holdfast/internal/redis"
 	"holdfast/internal/redis/redistest"
 )
 
@@ -188,6 +189,50 @@ func TestRedisRestartAndLoss(t *testing.T) {
 		f.want(doc, again.Position, false)
 		if at := f.append(doc, "d"); at.Seq <= again.Seq {
 			t.Errorf("%s: sequence %d is not above %d", name, at.Seq, again.Seq)
+		}
+	}
+}
+
+// One server of a Cluster loses its data. The logs that were there do not look as if
+// they had expired, and the others are as they were.
+func TestRedisClusterLoss(t *testing.T) {
+	servers := redistest.Cluster(t)
+	f := &fixture{T: t, store: NewRedis(redistest.Client(t, redistest.Addrs(servers)...), RedisOptions{})}
+	for lost, server := range servers {
+		var keys []message.Key
+		for i := range 30 {
+			keys = append(keys, message.RoomKey("/", fmt.Sprint(lost, "-", i)))
+		}
+		before, err := f.Heads(t.Context(), keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, key := range keys[:20] { // and ten are quiet
+			if at := f.append(key, "a"); at.Epoch != before[i].Epoch {
+				t.Errorf("%s: epoch %d, and %d before", key, at.Epoch, before[i].Epoch)
+			}
+		}
+		server.Run("FLUSHALL")
+		gone := 0
+		for i, key := range keys {
+			switch at := redis.SlotOf(redis.Tag("/", key.Name())) * len(servers) / 16384; {
+			case at == lost:
+				gone++
+				f.want(key, before[i], false)
+			case i < 20:
+				f.want(key, before[i], true, "a")
+			default:
+				f.want(key, before[i], true)
+			}
+		}
+		after, err := f.Heads(t.Context(), keys)
+		if err != nil || gone == 0 {
+			t.Fatalf("%d logs are gone, %v", gone, err)
+		}
+		for i, key := range keys {
+			if at := redis.SlotOf(redis.Tag("/", key.Name())) * len(servers) / 16384; (after[i].Epoch != before[i].Epoch) != (at == lost) {
+				t.Errorf("%s of server %d: epoch %d after %d, when %d has lost its data", key, at, after[i].Epoch, before[i].Epoch, lost)
+			}
 		}
 	}
 }
