@@ -141,6 +141,8 @@ func (c *tailCommand) Run(w *world) error {
 		}
 	}()
 	stream := holdfastpbconnect.NewEventServiceClient(c.client(), c.API, connect.WithGRPC()).Subscribe(ctx)
+	// The transport waits for more of the request, and would not see that ctx has ended.
+	defer context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })()
 	first := &holdfastpb.SubscribeRequest{Events: c.Events, MaxInFlight: 256}
 	if len(c.Events) > 0 {
 		first.Types = []holdfastpb.EventType{holdfastpb.EventType_EVENT_TYPE_MESSAGE}

@@ -254,6 +254,25 @@ func TestPushReachesAClientThatTailSees(t *testing.T) {
 	tail.await(t, `- \S+ +client namespace disconnect`)
 }
 
+// TestTailEnds interrupts one that nothing has happened to.
+func TestTailEnds(t *testing.T) {
+	_, api := dev(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	errs := newBuffer()
+	done := make(chan int)
+	go func() { done <- run(ctx, []string{"tail", "--api", api}, nil, newBuffer(), errs) }()
+	errs.await(t, "Waiting for events")
+	interrupt()
+	select {
+	case code := <-done:
+		if code != 0 {
+			t.Errorf("tail ended with %d: %s", code, errs)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("tail goes on")
+	}
+}
+
 func TestDoctor(t *testing.T) {
 	code, out, _ := command(t, nil, "doctor", "--config",
 		file(t, "listen: 127.0.0.1:0\napi_listen: 127.0.0.1:0\nbackends: {app: {url: 'http://127.0.0.1:1'}}\n"))
