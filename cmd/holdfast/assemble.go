@@ -190,7 +190,7 @@ func asksBackend(cfg *boot.Config) bool {
 	return false
 }
 
-func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Tracer, log *slog.Logger) (*api.Server, error) {
+func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Tracer, about func() message.About, log *slog.Logger) (*api.Server, error) {
 	id, err := node.NewSecret(node.NewEntropy(nil))
 	if err != nil {
 		return nil, err
@@ -204,6 +204,7 @@ func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Trac
 		Limits:    api.Limits{Attachments: cfg.Limits.PushAttachments, PushBytes: int(cfg.Limits.PushBytes)},
 		CheckArgs: checkArgs,
 		Rules:     rules(cfg),
+		About:     about,
 	}
 	if tracer != nil {
 		c.Tracer = tracer

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"holdfast/internal/console"
 	"holdfast/internal/redis/redistest"
 )
 
@@ -123,6 +125,31 @@ log: {level: error}
 	b := start(t, "gateway", "--config", config("gw-b")).await(t, `clients +(http://\S+)`)[1]
 
 	meetInARoom(t, api, a, b)
+
+	// The console shows all of them, and another ws-api as soon as it is there.
+	newGuest(t, a, "doc-1")
+	newGuest(t, b, "doc-2")
+	start(t, "api", "--config", config("api-2")).await(t, `api +(http://\S+)`)
+	settles(t, func() (missing string) {
+		_, text := get(t, api+"/console/nodes")
+		var answer struct{ Nodes []console.Node }
+		if err := json.Unmarshal([]byte(text), &answer); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var got []string
+		for _, n := range answer.Nodes {
+			clients := int64(-1)
+			if n.Clients != nil {
+				clients = *n.Clients
+			}
+			got = append(got, fmt.Sprint(n.Kind, " ", n.Name, " ", clients, n.Version != "", time.Since(n.Since) < time.Minute, n.Dead))
+		}
+		want := "gateway gw-a 1 true true false, gateway gw-b 1 true true false, api api -1 true true false, api api-2 -1 true true false"
+		if all := strings.Join(got, ", "); all != want {
+			return fmt.Sprintf("got %s\nwant %s", all, want)
+		}
+		return ""
+	})
 }
 
 // meetInARoom has a client on each of two nodes, and ws-api between them.

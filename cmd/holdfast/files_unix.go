@@ -2,7 +2,19 @@
 
 package main
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
+
+// processorTime is what the process has taken so far, 0 when unknown.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 // openFiles is how many files the process may open, 0 when unknown.
 func openFiles() uint64 {

@@ -21,7 +21,9 @@ type link struct {
 	mesh     *mesh.Mesh
 	listener net.Listener
 	addr     string // that the others are told
+	process  *load
 	load     func() int64
+	clients  func() int64
 }
 
 var _ gateway.Peers = (*mesh.Mesh)(nil)
@@ -29,7 +31,8 @@ var _ gateway.Peers = (*mesh.Mesh)(nil)
 // openLink listens for the other gateways.
 func (p *process) openLink() (*link, error) {
 	s := p.stores
-	l := &link{load: func() int64 { return 0 }}
+	none := func() int64 { return 0 }
+	l := &link{process: p.load, load: none, clients: none}
 	if s.shared == nil || p.cfg.Node.Listen == "" {
 		return l, nil
 	}
@@ -67,13 +70,17 @@ func (l *link) peers() gateway.Peers {
 
 // about is what the other gateways are told of this one.
 func (l *link) about() node.About {
-	return node.About{Addr: l.addr, Version: version(), Load: l.load()}
+	return node.About{
+		Addr: l.addr, Version: version(), Load: l.load(), Clients: l.clients(),
+		CPU: l.process.thousandths(), Since: l.process.began,
+	}
 }
 
 // serve adds the services of the link: they stop after the node, which needs them
 // while it drains.
 func (l *link) serve(p *process, g *gateway.Gateway) {
-	l.load = g.Stats.Sessions.Load
+	l.load, l.clients = g.Stats.Sessions.Load, g.Stats.Clients.Load
+	p.clients = l.clients
 	if l.mesh == nil {
 		return
 	}

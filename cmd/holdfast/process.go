@@ -26,6 +26,8 @@ type process struct {
 	up           func(clients, api net.Addr) // called when everything is ready; clients is nil without a gateway
 
 	log      *slog.Logger
+	load     *load
+	clients  func() int64 // of the gateway here; nil: there is none
 	stores   *stores
 	ready    *boot.Readiness
 	metrics  boot.Metrics
@@ -39,7 +41,7 @@ type process struct {
 // run serves until a signal comes or a part fails.
 func (p *process) run(w *world) error {
 	log, level := boot.NewLogger(p.cfg.Log, w.stderr)
-	p.log = log
+	p.log, p.load = log, newLoad()
 	for _, warning := range p.cfg.Warnings {
 		log.Warn(warning)
 	}
@@ -126,7 +128,7 @@ func (p *process) addAPI() (backends, admin http.Handler, err error) {
 		}), nil, nil
 	}
 	observe := p.meters.api(p.metrics, slices.Sorted(maps.Keys(p.cfg.Backends)))
-	server, err := newAPI(p.cfg, p.stores, observe, p.tracer, p.log)
+	server, err := newAPI(p.cfg, p.stores, observe, p.tracer, p.aboutAPI, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +139,7 @@ func (p *process) addAPI() (backends, admin http.Handler, err error) {
 	}}, boot.Service{Name: "burial", Run: func(ctx context.Context, ready func()) error {
 		return p.stores.bury(ctx, ready, server.Buried, p.log)
 	}})
-	return server.Handler(), console.Console(console.Config{Version: version()}), nil
+	return server.Handler(), console.Console(console.Config{Version: version(), Nodes: p.nodes}), nil
 }
 
 // addGateway adds ws-gateway with its listener and returns its address.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"holdfast/internal/message"
 )
 
 // Config is what a [Server] needs. ID, Registry, Log and Bus are required; the
@@ -28,6 +30,8 @@ type Config struct {
 	// Members knows the other ws-apis; nil: there are none, or groups of subscribers get
 	// the events only that their own ws-api consumes.
 	Members Members
+	// About is what people see of this ws-api in the list of all; nil: nothing.
+	About func() message.About
 
 	Rules    []Rule
 	Backends []BackendConfig
@@ -205,6 +209,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.NewID == nil {
 		c.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	}
+	if c.About == nil {
+		c.About = func() message.About { return message.About{} }
 	}
 	if c.Presence.Event == "" {
 		c.Presence.Event = "message"

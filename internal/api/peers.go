@@ -123,7 +123,7 @@ func (p *peers) beat(ctx context.Context) error {
 	version := p.version
 	p.mu.Unlock()
 	// Read after the version: what changes from here on has a later one.
-	self := message.Member{ID: p.s.cfg.ID, Version: version, Groups: p.s.groups.describe()}
+	self := message.Member{ID: p.s.cfg.ID, Version: version, Groups: p.s.groups.describe(), About: p.s.cfg.About()}
 	all, err := p.members.Beat(ctx, self)
 	if err != nil {
 		return err

@@ -1,12 +1,15 @@
 package console
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // maxPage bounds the files of the shared document: it is for trying holdfast, and
@@ -177,5 +180,42 @@ func TestSize(t *testing.T) {
 	}
 	if total > maxPage {
 		t.Errorf("the page has %d bytes, more than %d", total, maxPage)
+	}
+}
+
+func TestNodes(t *testing.T) {
+	n := int64(3)
+	nodes := []Node{
+		{Name: "gw-a", Kind: "gateway", Version: "v1", Clients: &n, Load: 0.25, Since: time.Unix(7, 0).UTC(), Silent: 9, Dead: true},
+		{Name: "api", Kind: "api", Version: "v1", Since: time.Unix(8, 0).UTC()},
+	}
+	var err error
+	h := Console(Config{Nodes: func(context.Context) ([]Node, error) { return nodes, err }})
+	want := `{"nodes":[` +
+		`{"name":"gw-a","kind":"gateway","version":"v1","clients":3,"load":0.25,"since":"1970-01-01T00:00:07Z","silent":9,"dead":true},` +
+		`{"name":"api","kind":"api","version":"v1","load":0,"since":"1970-01-01T00:00:08Z","silent":0}]}` + "\n"
+	if resp, body := get(t, h, "GET", "/console/nodes"); resp.StatusCode != 200 || body != want || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if _, body := get(t, h, "GET", "/"); !strings.Contains(body, `id="nodes"`) {
+		t.Error("the page has no table of nodes")
+	}
+	nodes = nil
+	if _, body := get(t, h, "GET", "/console/nodes"); body != `{"nodes":[]}`+"\n" {
+		t.Errorf("of none: %s", body)
+	}
+	err = errors.New("redis is away")
+	if resp, body := get(t, h, "GET", "/console/nodes"); resp.StatusCode != 503 || !strings.Contains(body, "redis is away") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if resp, _ := get(t, h, "POST", "/console/nodes"); resp.StatusCode != 404 {
+		t.Errorf("POST: %d", resp.StatusCode)
+	}
+	none := Console(Config{})
+	if resp, _ := get(t, none, "GET", "/console/nodes"); resp.StatusCode != 404 {
+		t.Errorf("where nothing is known: %d", resp.StatusCode)
+	}
+	if _, body := get(t, none, "GET", "/"); strings.Contains(body, `id="nodes"`) {
+		t.Error("the page has a table of nodes that nobody fills")
 	}
 }

@@ -6,5 +6,6 @@
 //
 // Both are files inside the binary, served under a Content-Security-Policy that
 // permits nothing from elsewhere and no inline script or style. Neither has a
-// door of its own: what they do goes over the wire that everybody uses.
+// door of its own: what they do goes over the wire that everybody uses. Only the list of
+// processes, for which the contract has no method, is the console's own to ask for.
 package console

@@ -158,6 +158,16 @@ type Member struct {
 	ID      string
 	Version uint64 // of what follows: grows with each change of it
 	Groups  []Group
+	About   About         `json:"-"` // as it is now; no change of it counts
+	Silent  time.Duration `json:"-"` // for how long nothing was heard of it
+}
+
+// About is what a ws-api tells of itself for people to see.
+type About struct {
+	Name    string // of its host, as a rule
+	Program string // the version of it
+	CPU     int64  // thousandths of a core that the process takes
+	Since   time.Time
 }
 
 // Group is a group of subscribers as a ws-api knows it.

@@ -18,7 +18,7 @@ import (
 
 // RedisMembers tells the ws-apis that share a Redis and a prefix of one another:
 //
-//	ws:{apis}:beats   hash: ws-api → "<beat> <version> <ms since 1970>"
+//	ws:{apis}:beats   hash: ws-api → "<beat> <version> <ms since 1970> <what people see of it>"
 //	ws:{apis}:states  hash: ws-api → what it tells of itself, as JSON
 //
 // One that has died is out after DeadAfter, by whoever looks: as with nodes, its beat has
@@ -92,7 +92,7 @@ func (m *RedisMembers) tell(ctx context.Context, self message.Member) (lost bool
 	}
 	args := []string{
 		self.ID, strconv.FormatUint(m.beat, 10), strconv.FormatUint(self.Version, 10), state,
-		strconv.FormatInt(membersForget.Milliseconds(), 10),
+		strconv.FormatInt(membersForget.Milliseconds(), 10), aboutText(self.About),
 	}
 	for id, s := range m.known {
 		args = append(args, id, strconv.FormatUint(s.member.Version, 10))
@@ -105,8 +105,8 @@ func (m *RedisMembers) tell(ctx context.Context, self message.Member) (lost bool
 	now := m.now()
 	silence := now.Sub(m.answered) > 3*RenewEvery
 	m.answered = now
-	next := make(map[string]*sightedMember, len(reply)/4)
-	for ; len(reply) >= 4; reply = reply[4:] {
+	next := make(map[string]*sightedMember, len(reply)/5)
+	for ; len(reply) >= 5; reply = reply[5:] {
 		id, beat, state := reply[0], reply[1], reply[3]
 		if id == self.ID {
 			lost = state != ""
@@ -127,6 +127,7 @@ func (m *RedisMembers) tell(ctx context.Context, self message.Member) (lost bool
 			told.ID = id
 			s.member = told
 		}
+		s.member.About = parseAboutText(reply[4])
 		next[id] = s
 	}
 	m.known = next
@@ -142,6 +143,35 @@ func (m *RedisMembers) living() []message.Member {
 	}
 	slices.SortFunc(out, func(a, b message.Member) int { return strings.Compare(a.ID, b.ID) })
 	return out
+}
+
+// Known returns the others as they were told of at the last beat, also those that have
+// died lately, with how long they have been silent.
+func (m *RedisMembers) Known() []message.Member {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]message.Member, 0, len(m.known))
+	for _, s := range m.known {
+		member := s.member
+		member.Silent = m.now().Sub(s.since)
+		out = append(out, member)
+	}
+	return out
+}
+
+func aboutText(a message.About) string {
+	return fmt.Sprintf("%d %d %s %s", a.CPU, a.Since.UnixMilli(), word(a.Program), word(a.Name))
+}
+
+// parseAboutText reads what aboutText wrote; the zero About when there is none.
+func parseAboutText(text string) message.About {
+	var a message.About
+	var since int64
+	if n, err := fmt.Sscanf(text, "%d %d %s %s", &a.CPU, &since, &a.Program, &a.Name); n != 4 || err != nil {
+		return message.About{}
+	}
+	a.Program, a.Name, a.Since = unword(a.Program), unword(a.Name), time.UnixMilli(since)
+	return a
 }
 
 // Leave takes a ws-api out.

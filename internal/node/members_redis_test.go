@@ -40,13 +40,18 @@ func TestRedisMembers(t *testing.T) {
 		a.of[id] = NewRedisMembers(client, "ws")
 		a.of[id].now = func() time.Time { return a.now }
 	}
-	x := message.Member{ID: "a", Version: 1, Groups: []message.Group{{
+	about := message.About{Name: "host-a", Program: "v1", CPU: 250, Since: time.UnixMilli(1234)}
+	x := message.Member{ID: "a", Version: 1, About: about, Groups: []message.Group{{
 		Key: "group:\x00{}", Events: []string{"e*"}, Types: []message.EventType{message.EventMessage}, Chosen: time.Unix(7, 8).UTC(), Credit: 3,
 	}}}
-	y, z := message.Member{ID: "b", Version: 1}, message.Member{ID: "c", Version: 1}
+	nothing := message.About{Since: time.UnixMilli(0)}
+	y, z := message.Member{ID: "b", Version: 1, About: nothing}, message.Member{ID: "c", Version: 1, About: nothing}
 	a.want(x)
 	a.want(y, x)
 	a.want(x, y)
+	x.About.CPU = 900 // no change of what it tells
+	a.beat(x)
+	a.want(y, x)
 	x.Version, x.Groups = 2, nil
 	a.want(x, y)
 	a.want(y, x)
@@ -59,6 +64,11 @@ func TestRedisMembers(t *testing.T) {
 		a.beat(z)
 	}
 	a.want(x, z)
+	for _, m := range a.of["a"].Known() {
+		if silent := map[string]time.Duration{"b": 8 * time.Second, "c": 0}[m.ID]; m.Silent != silent {
+			a.Errorf("%s has been silent for %v, want %v", m.ID, m.Silent, silent)
+		}
+	}
 	a.want(y, x, z) // after silence everybody's time begins anew
 	a.want(x, y, z)
 

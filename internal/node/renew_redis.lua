@@ -4,7 +4,7 @@
 -- ARGV[1]  identity
 -- ARGV[2]  worker
 -- ARGV[3]  generation
--- ARGV[4]  what the holder tells of itself: "<load> <version> <address>"
+-- ARGV[4]  what the holder tells of itself: as About.text writes it
 -- ARGV[5]  the beat that the holder was told last
 -- ARGV[6]  ms since 1970: until it renews once more, no ID of it has a later time
 -- ARGV[7]  µs that are added to the clock (0, but for tests)

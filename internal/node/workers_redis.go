@@ -28,7 +28,7 @@ const (
 // RedisWorkers hands out worker numbers among all processes that share a Redis and a
 // prefix:
 //
-//	ws:{workers}:leases   hash: identity → "<worker> <generation> <beat> <load> <version> <address>"
+//	ws:{workers}:leases   hash: identity → "<worker> <generation> <beat> <what it tells, see About>"
 //	ws:{workers}:numbers  hash: worker → identity
 //	ws:{workers}:state    hash: generation, next, since
 //	ws:{workers}:times    hash: worker → "<ms since 1970> <generation>"; no ID is later
@@ -204,36 +204,50 @@ type About struct {
 	Addr    string // where other nodes reach it, host:port; "" for nowhere
 	Version string // of the program
 	Load    int64  // sessions
+	Clients int64  // Socket.IO clients
+	CPU     int64  // thousandths of a core that the process takes
+	Since   time.Time
 }
 
 func (a About) text() string {
-	version := strings.ReplaceAll(a.Version, " ", "_")
-	if version == "" {
-		version = "-"
+	return fmt.Sprintf("%d %s %s %d %d %d", a.Load, word(a.Version), word(a.Addr), a.Clients, a.CPU, a.Since.UnixMilli())
+}
+
+// word makes text one word, "-" where it is empty.
+func word(text string) string {
+	if text == "" {
+		return "-"
 	}
-	return strconv.FormatInt(a.Load, 10) + " " + version + " " + a.Addr
+	return strings.ReplaceAll(text, " ", "_")
+}
+
+// unword is the reverse, but for what was replaced.
+func unword(text string) string {
+	if text == "-" {
+		return ""
+	}
+	return text
 }
 
 // parseAbout reads what text wrote; the zero About when there is none, as before the
 // first renewal.
 func parseAbout(text string) About {
-	parts := strings.SplitN(text, " ", 3)
-	if len(parts) != 3 {
+	var a About
+	var since int64
+	if n, err := fmt.Sscanf(text, "%d %s %s %d %d %d", &a.Load, &a.Version, &a.Addr, &a.Clients, &a.CPU, &since); n != 6 || err != nil {
 		return About{}
 	}
-	load, err := strconv.ParseInt(parts[0], 10, 64)
-	if err != nil {
-		return About{}
-	}
-	return About{Addr: parts[2], Version: parts[1], Load: load}
+	a.Version, a.Addr, a.Since = unword(a.Version), unword(a.Addr), time.UnixMilli(since)
+	return a
 }
 
 // Sighting is a lease as an observer sees it.
 type Sighting struct {
 	Lease
 	About
-	Beat uint64 // grows with each renewal
-	Dead bool   // it stood still for DeadAfter
+	Beat   uint64        // grows with each renewal
+	Silent time.Duration // for how long it has stood still
+	Dead   bool          // for DeadAfter
 }
 
 // Observe returns all leases. It is called about every RenewEvery by whoever must
@@ -262,7 +276,8 @@ func (w *RedisWorkers) observe(leases map[string]string, now time.Time) []Sighti
 		}
 		next[identity] = was
 		if s, ok := parseLease(identity, text); ok {
-			s.Dead = now.Sub(was.since) >= DeadAfter
+			s.Silent = now.Sub(was.since)
+			s.Dead = s.Silent >= DeadAfter
 			out = append(out, s)
 		}
 	}

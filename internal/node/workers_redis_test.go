@@ -58,7 +58,7 @@ func startRedis(t *testing.T) rueidis.Client {
 }
 
 // about is what the holders of these tests tell of themselves.
-var about = About{Addr: "[::1]:8002", Version: "v1 dirty", Load: 7}
+var about = About{Addr: "[::1]:8002", Version: "v1 dirty", Load: 7, Clients: 8, CPU: 250, Since: time.UnixMilli(1234)}
 
 func TestRedisWorkers(t *testing.T) { testRedisWorkers(t, startRedis(t)) }
 
@@ -189,6 +189,7 @@ func testRedisWorkers(t *testing.T, client rueidis.Client) {
 			}
 			m := make(map[string]Sighting)
 			for _, s := range list {
+				s.Silent = 0
 				m[s.Identity] = s
 			}
 			return m
@@ -197,7 +198,7 @@ func testRedisWorkers(t *testing.T, client rueidis.Client) {
 		renew(w, a, nil)
 		if after := see(); after["a"].Beat != before["a"].Beat+1 || after["b"] != before["b"] || after["a"].Identity != "a" || after["a"].Generation != a.Generation {
 			t.Errorf("got %+v after %+v", after, before)
-		} else if want := (About{Addr: "[::1]:8002", Version: "v1_dirty", Load: 7}); after["a"].About != want || after["b"].About != (About{}) {
+		} else if want := (About{Addr: "[::1]:8002", Version: "v1_dirty", Load: 7, Clients: 8, CPU: 250, Since: time.UnixMilli(1234)}); after["a"].About != want || after["b"].About != (About{}) {
 			t.Errorf("they tell of themselves %+v and %+v", after["a"].About, after["b"].About)
 		}
 		for _, c := range []struct {

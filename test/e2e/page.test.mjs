@@ -280,6 +280,22 @@ describe('the console', { ...holdfastOnly('it has no console'), ...oneProcessOnl
     await seen(page, '#health', 'API reached');
   });
 
+  it('lists the processes', async () => {
+    const room = world.room();
+    await world.open('Ada Bell', { room });
+    const page = await open('all');
+    await seen(page, '#nodes tr', 'dev');
+    const cells = await page.locator('#nodes tr').first().locator('th, td').allTextContents();
+    assert.equal(cells.length, 7);
+    assert.notEqual(cells[2], '');
+    assert.ok(Number(cells[3]) >= 1, `${cells[3]} clients`);
+    assert.match(cells[4], /^\d+\.\d\d$/);
+    assert.equal(cells[5], 'now');
+    await page.locator('#nodes button').click();
+    await seen(page, '#clients tr', room);
+    assert.match(page.url(), /#node\//);
+  });
+
   it('pushes, moves and disconnects', async () => {
     const room = world.room();
     const ada = await world.open('Ada Bell', { room });

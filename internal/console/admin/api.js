@@ -19,6 +19,14 @@ export const count = async (target) => {
   return { clients: Number(clients), users: Number(users) };
 };
 
+/** The processes that there are. */
+export async function listNodes() {
+  const response = await fetch('/console/nodes', { signal: AbortSignal.timeout(10_000) });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.message ?? `status ${response.status}`);
+  return answer.nodes;
+}
+
 const quoted = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 /** The command that makes the same call. */

@@ -1,5 +1,5 @@
 // The admin page: one target, what is known of it, and what can be done to it.
-import { call, command, count } from './api.js';
+import { call, command, count, listNodes } from './api.js';
 
 const $ = (id) => document.getElementById(id);
 const every = 2000; // ms between looks at the counters and the first page
@@ -149,7 +149,48 @@ $('more').addEventListener('click', () => {
   pages += 1;
   look();
 });
-document.addEventListener('visibilitychange', () => document.hidden || look());
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) return;
+  look();
+  lookAtNodes();
+});
+
+// --- The processes ---
+
+let nodesTimer = 0;
+let nodesDrawn = '';
+
+async function lookAtNodes() {
+  clearTimeout(nodesTimer);
+  if (!$('nodes')) return;
+  try {
+    drawNodes(await listNodes());
+    write($('nodes-problem'), '');
+  } catch (error) {
+    write($('nodes-problem'), error.message);
+  }
+  if (!document.hidden) nodesTimer = setTimeout(lookAtNodes, every);
+}
+
+function drawNodes(nodes) {
+  const heard = ({ silent, dead }) => (dead ? `dead, ${Math.round(silent)} s ago` : silent < 3 ? 'now' : `${Math.round(silent)} s ago`);
+  const rows = nodes.map((n) => [n.name, n.kind, n.version, n.clients?.toLocaleString() ?? '–', n.load.toFixed(2), heard(n), since(n.since)]);
+  const now = JSON.stringify(rows);
+  if (now === nodesDrawn) return;
+  nodesDrawn = now;
+  const focused = document.activeElement?.dataset.node;
+  $('nodes').replaceChildren(...rows.map(([name, ...cells], i) => {
+    let head = name;
+    if (nodes[i].clients !== undefined) { // its clients can be looked at
+      head = make('button', { type: 'button', className: 'link', textContent: name });
+      head.dataset.node = name;
+      head.addEventListener('click', () => choose('node', name));
+    }
+    return make('tr', { className: nodes[i].dead ? 'dead' : '' }, make('th', { scope: 'row' }, head),
+      ...cells.map((text, column) => make('td', { textContent: text, className: column === 2 || column === 3 ? 'number' : '' })));
+  }));
+  if (focused) [...$('nodes').querySelectorAll('button')].find((b) => b.dataset.node === focused)?.focus();
+}
 
 // --- What can be done to it ---
 
@@ -207,3 +248,4 @@ $('disconnect').addEventListener('submit', (event) => {
 
 addEventListener('hashchange', readAddress);
 readAddress();
+lookAtNodes();
