@@ -18,7 +18,7 @@ import (
 )
 
 type benchCommand struct {
-	Scenarios []string      `arg:"" optional:"" name:"run" help:"Scenarios, one after the other; see below."`
+	Scenarios []string      `arg:"" optional:"" name:"run" help:"Scenarios, one after the other; see above."`
 	URL       string        `name:"url" help:"Where clients connect." default:"http://127.0.0.1:8000" placeholder:"URL"`
 	API       string        `name:"api" env:"HOLDFAST_API" help:"URL of the API, for scenarios that push." default:"http://127.0.0.1:8001" placeholder:"URL"`
 	Client    string        `help:"Which socket.io-client the clients are like: 2, 3 or 4 (the default); 3 and 4 put the same on the wire." enum:",2,3,4" default:"" placeholder:"V"`
