@@ -188,7 +188,7 @@ func TestTwoPolls(t *testing.T) {
 func TestFullBus(t *testing.T) {
 	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
 		w := newWorld(t, kind, func(c *Config) {
-			c.Session.PingInterval, c.Session.PingTimeout = 50, 50 // ms: nobody is dead for not being read
+			c.Session.PingInterval, c.Session.PingTimeout = 600, 600 // ms: nobody is dead for not being read
 		})
 		c, _ := w.join(`"guid":"doc"`)
 		p := w.joinByPolling(`"guid":"doc"`)
@@ -215,7 +215,7 @@ func TestFullBus(t *testing.T) {
 		select {
 		case err := <-posted:
 			t.Errorf("the post was answered while the bus was full: %v", err)
-		case <-time.After(300 * time.Millisecond): // longer than a ping may take
+		case <-time.After(1500 * time.Millisecond): // longer than a ping may take
 		}
 		w.bus.SetFull(false)
 		if err := <-posted; err != nil {

@@ -22,7 +22,6 @@ func TestHadByAnotherKey(t *testing.T) {
 	}{
 		{"since the last save", func(_ *world, _ func(string) string, _, offset string) string { return offset }},
 		{"before the last save", func(w *world, take func(string) string, sid, _ string) string {
-			w.log.Gate.Open()
 			w.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", sid), Rooms: []string{"third"}}})
 			w.push("e", 9, room)
 			return take("e 9")
@@ -34,13 +33,13 @@ func TestHadByAnotherKey(t *testing.T) {
 				w := newWorld(t, kind, recovering)
 				c, id := w.join(`"guid":"doc"`)
 				w.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", id.SID), Rooms: []string{"other"}}})
-				w.log.Gate.Break(errors.New("away")) // the gap stays
+				w.log.Ranges.Break(errors.New("away")) // the gap stays
 				w.append("e", 1, other)
 				w.push("e", 2, room, other)
 				offset := take(t, c, "e 2")
 				offset = tt.between(w, func(want string) string { return take(t, c, want) }, id.SID, offset)
 				c.Kill()
-				w.log.Gate.Open()
+				w.log.Ranges.Open()
 				w.push("e", 3, room, other)
 				_, missed, now := w.back(id.PID, offset, "")
 				if want := []string{"e 1", "e 3"}; !reflect.DeepEqual(missed, want) || now != id {

@@ -13,7 +13,8 @@ const firstSeq = 1_000_000
 
 // Log is the log of every key, without bounds. Its zero value is empty.
 type Log struct {
-	Gate Gate
+	Gate   Gate
+	Ranges Gate // before Range alone, behind the other
 
 	mu      sync.Mutex
 	records map[message.Key][]message.Logged
@@ -55,8 +56,10 @@ func (l *Log) Heads(ctx context.Context, keys []message.Key) ([]message.Position
 
 // Range is the node's view of the log.
 func (l *Log) Range(ctx context.Context, key message.Key, after message.Position, limit int) ([]message.Logged, bool, error) {
-	if err := l.Gate.pass(ctx); err != nil {
-		return nil, false, err
+	for _, g := range []*Gate{&l.Gate, &l.Ranges} {
+		if err := g.pass(ctx); err != nil {
+			return nil, false, err
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
