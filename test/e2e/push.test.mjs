@@ -77,8 +77,8 @@ describe('push', () => {
       const room = world.room();
       const clients = [await join(spec, { guid: room }), await join(spec, { guid: room })];
       clients.forEach((client, i) => client.on('ask', (question, answer) => answer(`${question}-${i}`, { n: i })));
-      const { acks, missing } = await world.api.pushAndWait({ room }, 'ask', ['q']);
-      assert.equal(missing ?? 0, 0);
+      const { acks, missing = 0, failedNodes = 0 } = await world.api.pushAndWait({ room }, 'ask', ['q']);
+      assert.deepEqual({ missing, failedNodes }, { missing: 0, failedNodes: 0 });
       const answers = acks.map((ack) => JSON.parse(ack.payload.json)).sort();
       assert.deepEqual(answers, [['q-0', { n: 0 }], ['q-1', { n: 1 }]]);
       const ids = acks.map((ack) => ack.client).sort();
