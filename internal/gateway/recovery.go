@@ -380,6 +380,13 @@ func (sh *shard) replay(cl *client, back *comeback) {
 	for _, id := range back.received.had {
 		cl.hadBefore(id, true)
 	}
+	// Those that it has had since by one key, and that are missed by another, are a part of
+	// a new save: of an offset that counts from that, no log between tells of them.
+	for i := range back.missed {
+		if id := back.missed[i].push.ID; back.received.has(id) {
+			cl.hadBefore(id, true)
+		}
+	}
 	// One that came back has no offset of a later generation than that which it has shown
 	// one of; one that has moved here has brought what it remembers along.
 	if r := cl.recover; r != nil {

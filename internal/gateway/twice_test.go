@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 
 	"holdfast/internal/message"
 	"holdfast/internal/netpoll"
+	"holdfast/internal/testnet"
 )
 
 // TestHadByAnotherKey loses the connection of a client that has had a push to two rooms
@@ -48,4 +50,46 @@ func TestHadByAnotherKey(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestHadBeforeComingBackTwice loses the connection once more just after a comeback that
+// saved the client anew, so that its offset counts from that save: what it had had before,
+// by another key, is known from there too.
+func TestHadBeforeComingBackTwice(t *testing.T) {
+	other := message.RoomKey("/", "other")
+	w := newWorld(t, netpoll.Auto, recovering)
+	c, id := w.join(`"guid":"doc"`)
+	join := func(room string) {
+		w.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", id.SID), Rooms: []string{room}}})
+	}
+	join("other")
+	w.log.Ranges.Break(errors.New("away")) // the gap stays
+	w.append("e", 1, other)
+	w.push("e", 2, room, other)
+	offset := take(t, c, "e 2")
+	join("third") // a save, of which the client has no offset
+	c.Kill()
+	w.log.Ranges.Open()
+	_, offset = w.backFor([]string{"e 1"}, id, offset)
+	c, _ = w.backFor(nil, id, offset)
+	w.push("e", 3, room, other)
+	take(t, c, "e 3")
+}
+
+// backFor comes back, misses just that, and has an offset then.
+func (w *world) backFor(want []string, id who, offset string) (*testnet.Client, string) {
+	w.t.Helper()
+	c := w.dial()
+	w.t.Cleanup(c.Kill)
+	if err := c.Text(fmt.Sprintf(`40{"pid":%q,"offset":%q}`, id.PID, offset)); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, event := range want {
+		offset = take(w.t, c, event)
+	}
+	p, err := c.Packet()
+	if now := w.accepted(p, err); now != id {
+		w.t.Errorf("came back as %v, was %v", now, id)
+	}
+	return c, offset
 }
