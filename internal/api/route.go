@@ -34,7 +34,7 @@ func (s *Server) places(ctx context.Context, p *message.Push, logged, freshNodes
 		case logged:
 			var a message.Appended
 			if a, err = s.append(ctx, key, p, since); err != nil {
-				return fmt.Errorf("append to the log of %q: %w", key, err)
+				return err
 			}
 			at.stamp.Epoch, at.stamp.Seq, at.stamp.Prev = a.Epoch, a.Seq, a.Prev
 			at.nodes, err = s.nodes.after(ctx, key, a)
@@ -44,7 +44,7 @@ func (s *Server) places(ctx context.Context, p *message.Push, logged, freshNodes
 			at.nodes, err = s.nodes.about(ctx, key)
 		}
 		if err != nil {
-			return fmt.Errorf("look up the nodes of %q: %w", key, err)
+			return err
 		}
 		out[i] = at
 		return nil

@@ -7,7 +7,8 @@ import (
 	"holdfast/internal/message"
 )
 
-// Registry tells who is where. All methods may be called concurrently.
+// Registry tells who is where. All methods may be called concurrently. Its errors say what
+// failed for which key.
 type Registry interface {
 	// Nodes returns the nodes that have members of key, and the version of the key's
 	// membership that this list belongs to (both read at one moment). The version
@@ -28,7 +29,8 @@ type Registry interface {
 	Count(ctx context.Context, key message.Key) (clients, users uint64, err error)
 }
 
-// Log keeps the recoverable messages of each key, in order and bounded.
+// Log keeps the recoverable messages of each key, in order and bounded. Its errors say what
+// failed for which key.
 type Log interface {
 	// Append adds p to the log of key and returns its place there together with
 	// the version of the key's membership at that moment (0: not known). When it

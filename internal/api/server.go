@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -219,7 +221,48 @@ func (s *Server) newHandler() http.Handler {
 	mux.Handle(grpchealth.NewHandler(s.health))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
-	return plainJSON(mux)
+	return plainJSON(checkMethod(mux, services))
+}
+
+// tell answers with an error as calls have it.
+func tell(w http.ResponseWriter, status int, code connect.Code, format string, args ...any) {
+	text, _ := json.Marshal(struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}{code.String(), fmt.Sprintf(format, args...)})
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n'))
+}
+
+// checkMethod answers those who have got the name of a method wrong, and those who open a
+// stream by HTTP/1.1.
+func checkMethod(next http.Handler, services []string) http.Handler {
+	streams := make(map[string]bool) // by path; false: a method that is no stream
+	all := pb.File_holdfast_v1_holdfast_proto.Services()
+	for i := range all.Len() {
+		service := all.Get(i)
+		for j := range service.Methods().Len() {
+			m := service.Methods().Get(j)
+			if slices.Contains(services, string(service.FullName())) {
+				streams["/"+string(service.FullName())+"/"+string(m.Name())] = m.IsStreamingClient()
+			}
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		stream, known := streams[r.URL.Path]
+		switch {
+		case !known && !strings.HasPrefix(r.URL.Path, "/grpc."):
+			tell(w, http.StatusNotFound, connect.CodeUnimplemented,
+				"%s is no method; they are named like %s, with large letters", r.URL.Path, holdfastpbconnect.PushServicePushProcedure)
+		case stream && r.ProtoMajor < 2:
+			tell(w, http.StatusHTTPVersionNotSupported, connect.CodeUnimplemented,
+				"%s is a stream in both directions, which needs HTTP/2: gRPC, or Connect over HTTP/2", r.URL.Path)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
 }
 
 // recovered answers a caller whose request made a handler panic.

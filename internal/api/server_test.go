@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -101,6 +102,7 @@ func TestPlainJSON(t *testing.T) {
 		{"nothing", "application/json", "", ``, 400, `the body is empty`},
 		{"no targets", "application/json", "", `{}`, 400, `targets: is empty`},
 		{"bad args", "application/json", "", `{"targets":[{"room":"doc"}],"event":"e","payload":{"json":"{}"}}`, 400, `payload.json: is not a JSON array`},
+		{"args that are no text", "application/json", "", `{"targets":[{"room":"doc"}],"event":"e","payload":{"json":[1]}}`, 400, `json is a string that holds an array`},
 		{"reserved", "application/json", "", `{"targets":[{"room":"doc"}],"event":"disconnect"}`, 400, `event: \"disconnect\" is a name`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,6 +129,27 @@ func TestPlainJSON(t *testing.T) {
 		})
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestWrongCalls has those answered as calls are that are none.
+func TestWrongCalls(t *testing.T) {
+	s := newWorld(t).start(Config{})
+	url := "http://" + serveH2C(t, s.Handler())
+	defer http.DefaultClient.CloseIdleConnections()
+	for path, want := range map[string]string{
+		"/holdfast.v1.PushService/push":       `404 {"code":"unimplemented","message":"/holdfast.v1.PushService/push is no method; they are named like /holdfast.v1.PushService/Push, with large letters"}`,
+		"/holdfast.v1.PushService/PushStream": `505 {"code":"unimplemented","message":"/holdfast.v1.PushService/PushStream is a stream in both directions, which needs HTTP/2: gRPC, or Connect over HTTP/2"}`,
+	} {
+		resp, err := http.Post(url+path, "application/json", strings.NewReader(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if got := fmt.Sprint(resp.StatusCode, " ", strings.TrimSpace(string(body))); got != want || err != nil || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %s, %v; want %s", path, got, err, want)
+		}
+	}
 }
 
 // clients returns typed clients of a running server.
