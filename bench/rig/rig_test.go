@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"holdfast/internal/loadgen"
 )
 
 // TestMain makes the test's program one to launch, too.
@@ -103,5 +105,35 @@ func TestMainsStatus(t *testing.T) {
 		if got := Main("test", func(context.Context, []string, io.Writer, io.Writer) error { return of }); got != want {
 			t.Errorf("%v: status %d, want %d", of, got, want)
 		}
+	}
+}
+
+// some is a swarm of which some clients come.
+type some struct {
+	loadgen.Swarm
+	come int
+	st   loadgen.Stats
+}
+
+func (s *some) Connect(_ context.Context, p loadgen.Plan) error {
+	s.st.Arrived = s.come
+	if s.come < p.Clients {
+		s.st.Errors = map[string]int{"HTTP 503": p.Clients - s.come}
+	}
+	return nil
+}
+
+func (s *some) Collect(context.Context) (st loadgen.Stats, err error) {
+	st, s.st = s.st, loadgen.Stats{}
+	return st, nil
+}
+
+func TestArrive(t *testing.T) {
+	s := &some{come: 3, st: loadgen.Stats{Arrived: 9}} // of before
+	if st, err := Arrive(t.Context(), s, loadgen.Plan{Clients: 3}); err != nil || st.Arrived != 3 {
+		t.Errorf("%d have arrived: %v", st.Arrived, err)
+	}
+	if _, err := Arrive(t.Context(), s, loadgen.Plan{Clients: 5}); err == nil || err.Error() != "2 of 5 clients did not connect: map[HTTP 503:2]" {
+		t.Errorf("two are missing: %v", err)
 	}
 }
