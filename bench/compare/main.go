@@ -15,6 +15,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"io"
@@ -42,6 +43,7 @@ type options struct {
 	seconds  float64 // scales what takes time
 	patience time.Duration
 	together bool
+	within   time.Duration // what a busy machine has no time for is left out, with together; 0: nothing is
 	// turnLimit is the most that a server gets for its turn, when it is measured alone.
 	turnLimit time.Duration
 	page      string
@@ -76,6 +78,7 @@ func parse(args []string, log io.Writer) (*options, error) {
 	f.DurationVar(&o.ping, "ping", 0, "interval of heartbeats (default 25s; quick: 10s)")
 	f.DurationVar(&o.patience, "patience", 20*time.Second, "how long an event may take to reach all")
 	f.DurationVar(&o.turnLimit, "turn", 150*time.Second, "the most that a server gets for its turn; without -together")
+	f.DurationVar(&o.within, "within", 0, "leave out rounds, and say so, when a busy machine would take longer; with -together (quick, unless -rounds is given: 50s for three servers; else no bound)")
 	f.StringVar(&o.page, "html", "", "write a page with plots to this file")
 	f.StringVar(&o.json, "json", "", "write the figures to this file")
 	f.StringVar(&o.svg, "svg", "", "write a picture of the ratios to this file")
@@ -88,6 +91,11 @@ func parse(args []string, log io.Writer) (*options, error) {
 	if *quick {
 		defaults = options{low: 1000, high: 4000, settle: 2 * time.Second, rounds: 3, pushes: 3, ping: 10 * time.Second, seconds: 1}
 		o.together = true
+		if o.rounds == 0 {
+			// 50 s for three servers, and what was asked for besides.
+			patient := 2 * max(o.settle-defaults.settle, 0)
+			o.within = cmp.Or(o.within, max(50*time.Second, time.Duration(len(o.names))*17*time.Second)+patient)
+		}
 	}
 	o.fill(defaults)
 	if o.low >= o.high {

@@ -69,6 +69,12 @@ func TestFlags(t *testing.T) {
 	if err != nil || quick.rounds != 7 || quick.high != 4000 || quick.ping != 10*time.Second {
 		t.Errorf("%+v, %v", quick, err)
 	}
+	if quick.within != 0 {
+		t.Errorf("of the rounds that were asked for some may be left out, after %s", quick.within)
+	}
+	if o, err := parse([]string{"-quick", "-servers", "a,b,c", "-settle", "12s"}, io.Discard); err != nil || o.within != 71*time.Second {
+		t.Errorf("rounds are left out after %s, %v", o.within, err)
+	}
 	for _, bad := range [][]string{{"-clients", "10"}, {"-dance"}} {
 		if _, err := parse(bad, io.Discard); err == nil {
 			t.Errorf("%v was taken", bad)

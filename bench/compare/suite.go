@@ -185,6 +185,7 @@ func about(d time.Duration) string {
 // inTurns starts all servers, which keep their clients, and has them take turns at
 // each measurement.
 func (s *suite) inTurns(ctx context.Context) {
+	began := time.Now()
 	for _, name := range s.names {
 		if v := s.start(ctx, name); v != nil {
 			s.servers = append(s.servers, v)
@@ -195,9 +196,11 @@ func (s *suite) inTurns(ctx context.Context) {
 		s.each(func(v *server) { s.fill(ctx, v) })
 	}
 	for i, m := range plan {
-		left := time.Duration(0)
+		var left, least time.Duration // with all rounds, and with one
 		for _, later := range plan[i:] {
-			left += later.takes(&s.options) * time.Duration(s.turns(later))
+			all := later.takes(&s.options) * time.Duration(s.turns(later))
+			left += all
+			least += all / time.Duration(s.roundsOf(later))
 		}
 		s.progress("%s; %s; load average %s", m.what, about(left), rig.LoadAverage())
 		if m.empty {
@@ -205,6 +208,10 @@ func (s *suite) inTurns(ctx context.Context) {
 		}
 		for round := range s.roundsOf(m) {
 			s.results.round = round
+			if round > 0 && s.within > 0 && time.Since(began)+least > s.within {
+				s.note("all", "%s was left out, so that the run ends within %s; the machine is busy", m.name, s.within)
+				break
+			}
 			if m.quiet {
 				s.each(func(v *server) { s.measure(ctx, m, v) })
 				continue

@@ -17,20 +17,24 @@ import (
 
 // slow is a swarm of which some clients never get what is sent.
 type slow struct {
-	clients, get int
-	err          error
+	clients, get, arrived int
+	err                   error
 
 	mu  sync.Mutex // of Push, which is called by many
 	due int
 }
 
-func (s *slow) Connect(context.Context, loadgen.Plan) error { return nil }
-func (s *slow) Drive(context.Context, loadgen.Load) error   { return s.err }
-func (s *slow) Leave(context.Context, int, float64) error   { return nil }
-func (s *slow) Close() error                                { return nil }
+func (s *slow) Connect(_ context.Context, p loadgen.Plan) error {
+	s.arrived = p.Clients
+	return nil
+}
+
+func (s *slow) Drive(context.Context, loadgen.Load) error { return s.err }
+func (s *slow) Leave(context.Context, int, float64) error { return nil }
+func (s *slow) Close() error                              { return nil }
 
 func (s *slow) Collect(context.Context) (st loadgen.Stats, err error) {
-	st.Up = s.clients
+	st.Up, st.Arrived = s.clients, s.arrived
 	for range s.due {
 		st.Received++
 		st.Delivery.Record(time.Millisecond)
@@ -130,5 +134,21 @@ func TestTimeThatIsLeft(t *testing.T) {
 		if got := about(d); got != want {
 			t.Errorf("%s is told as %q", d, got)
 		}
+	}
+}
+
+// On a machine that is too busy each measurement still has a round.
+func TestRoundsAreLeftOutInTime(t *testing.T) {
+	s, v := at(t, &slow{clients: 3, get: 3})
+	s.servers, s.only = []*server{v}, []string{"broadcast", "burst"}
+	s.names, s.within = nil, time.Nanosecond // nobody else is to be started
+	s.inTurns(t.Context())
+	for _, name := range []string{"broadcast.cpu", "burst.cpu"} {
+		if f := s.results.figure("floor", name); f == nil || len(f.rounds) != 1 {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+	if n := s.results.notes; len(n) < 2 || n[len(n)-1].Round != 2 || !strings.Contains(n[len(n)-1].Text, "burst was left out") {
+		t.Errorf("told %+v", n)
 	}
 }
