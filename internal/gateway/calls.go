@@ -176,7 +176,10 @@ func (sh *shard) control(d *message.Down, call *nodeCall) {
 		// Atomic, for when the shard has stopped the registrar counts in its place.
 		var open atomic.Int32
 		open.Store(int32(len(clients)) + 1)
-		one := func() {
+		one := func(in bool) {
+			if !in {
+				call.clients.Add(^uint32(0))
+			}
 			if open.Add(-1) == 0 {
 				call.done()
 			}
@@ -184,7 +187,7 @@ func (sh *shard) control(d *message.Down, call *nodeCall) {
 		for _, cl := range clients {
 			sh.join(cl, d.Join.Rooms, one)
 		}
-		one()
+		one(true)
 	case d.Leave != nil:
 		clients := sh.firstFor(sh.members(d.Leave.To), d.Call)
 		call.count(len(clients), false)

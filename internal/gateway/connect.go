@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"holdfast/internal/hub"
@@ -349,11 +350,18 @@ func (sh *shard) admit(cl *client, rooms []string) {
 	enter, fresh := sh.seat(cl, keys)
 	cl.shareNames()
 	sh.coming[cl.id] = cl
+	back := cl.entry.back
+	strange := back.strangers(sh, keys)
 	sh.g.registrar.submit(op{
 		changes: []message.Change{sh.change(message.ChangeConnect, cl, rooms)},
-		heads:   enter,
+		heads:   slices.Concat(enter, strange),
 		done: func(heads []message.Position) {
-			sh.inbox.post(func() { sh.admitted(cl, fresh, heads) })
+			sh.inbox.post(func() {
+				if len(heads) > len(enter) {
+					back.beyond = positionsOf(strange, heads[len(enter):])
+				}
+				sh.admitted(cl, fresh, heads[:min(len(heads), len(enter))])
+			})
 		},
 	}, enter, nil)
 }
@@ -454,11 +462,21 @@ func (sh *shard) arrived(cl *client) {
 }
 
 // join puts an accepted client into rooms and calls done when the registry has it.
-func (sh *shard) join(cl *client, rooms []string, done func()) {
+func (sh *shard) join(cl *client, rooms []string, done func(in bool)) {
 	if !cl.accepted {
-		done()
+		done(false)
 		return
 	}
+	if keys := sh.strangeTo(cl, rooms); len(keys) > 0 {
+		sh.joinBehind(cl, rooms, keys, done)
+		return
+	}
+	sh.enter(cl, rooms, nil, done)
+}
+
+// enter is join for a client that gets nothing of some of the rooms that is not beyond
+// a position.
+func (sh *shard) enter(cl *client, rooms []string, beyond map[message.Key]message.Position, done func(in bool)) {
 	var fresh []string
 	var keys []message.Key
 	had := len(cl.appendRooms(nil))
@@ -475,13 +493,14 @@ func (sh *shard) join(cl *client, rooms []string, done func()) {
 	}
 	if len(fresh) == 0 {
 		sh.g.registrar.submit(op{done: func([]message.Position) {
-			if !sh.inbox.post(done) {
-				done()
+			if !sh.inbox.post(func() { done(true) }) {
+				done(true)
 			}
 		}}, nil, nil)
 		return
 	}
 	enter, entered := sh.seat(cl, keys)
+	sh.standBeyond(cl, beyond)
 	o := op{
 		changes: []message.Change{sh.change(message.ChangeJoin, cl, fresh)},
 		heads:   enter,
@@ -494,10 +513,10 @@ func (sh *shard) join(cl *client, rooms []string, done func()) {
 		joined := sh.inbox.post(func() {
 			sh.goLive(entered, heads[:min(len(heads), len(entered))])
 			sh.standIn(cl, &o)
-			done()
+			done(true)
 		})
 		if !joined {
-			done()
+			done(true)
 		}
 	}
 	sh.g.registrar.submit(o, enter, nil)
@@ -507,6 +526,7 @@ func (sh *shard) join(cl *client, rooms []string, done func()) {
 func (sh *shard) leave(cl *client, rooms []string) {
 	var exit []message.Key
 	var gone []string
+	sh.joins.drop(cl, rooms)
 	for _, room := range rooms {
 		key := message.RoomKey(cl.sock.Namespace, room)
 		r, last := sh.hub.Leave(cl, key)

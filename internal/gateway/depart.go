@@ -132,13 +132,16 @@ func (sh *shard) leaveVisit(q *sessionCall) int {
 }
 
 // atRest tells whether nothing is under way that only this shard could finish.
-func (c *conn) atRest() bool {
+func (sh *shard) atRest(c *conn) bool {
 	if c.paused {
 		return false
 	}
 	for _, sc := range c.session.Clients() {
 		cl, ok := sc.Owner.(*client)
 		if !ok || !cl.accepted || cl.entry != nil {
+			return false
+		}
+		if len(sh.joins[cl]) > 0 {
 			return false
 		}
 		for i := range cl.seats {
@@ -166,7 +169,7 @@ func (sh *shard) freeze(q *sessionCall) (*handover, int) {
 		return nil, http.StatusConflict
 	}
 	c.visit().deadline = sh.now + sh.g.cfg.UpgradeTimeout.Milliseconds()
-	if !c.atRest() {
+	if !sh.atRest(c) {
 		return nil, http.StatusLocked
 	}
 	if c.poll != nil {

@@ -63,7 +63,8 @@ type comeback struct {
 
 	received received // what it is known to have had of the pushes to several keys
 
-	catching bool // kept has all that its rooms get
+	beyond   map[message.Key]message.Position // for the rooms in which it did not stand, see twice.go
+	catching bool                             // kept has all that its rooms get
 	kept     []missed
 }
 
@@ -337,6 +338,7 @@ func (sh *shard) caughtUp(cl *client, ok bool) {
 	}
 	cl.entry.back = nil
 	cl.standAtHeads()
+	sh.standBeyond(cl, back.beyond)
 	sh.replay(cl, back)
 	if cl.sock.Gone() {
 		return // what it has missed was too much for it after all

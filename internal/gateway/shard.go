@@ -57,6 +57,7 @@ type shard struct {
 	asking   bool                                       // the heads are being read
 	survey   survey
 	bodies   map[*conn]*cutBody // posts that are being read
+	joins    joins
 	repairs  []repair
 	repairAt int64 // when the first of them is due
 	fetching int   // logs that are being read
@@ -96,6 +97,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		bodies:   make(map[*conn]*cutBody),
 		verdicts: make(map[string]*client),
 		calls:    make(map[uint64]*ackCall),
+		joins:    make(joins),
 	}
 	sh.wheel = timewheel.New[*conn](sh.now, 10*time.Millisecond)
 	sh.inbox.limit, sh.inbox.limitMem, sh.inbox.wake = g.cfg.InboxRecords, g.cfg.InboxBytes, engine.Wake

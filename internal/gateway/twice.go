@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"holdfast/internal/hub"
 	"holdfast/internal/message"
 )
 
@@ -12,6 +13,11 @@ import (
 // key's log has the push as one that it has missed, though it has had it. Two things
 // tell: what had been sent before the save that its offset counts from (Saved.Had), and
 // the logs of its keys between that save and where it stood.
+//
+// The same may happen with a room that it joins afterwards, and where it is not the log
+// that brings the push but the room on this node, which may be behind what the client has
+// had elsewhere. So a client that has come from elsewhere gets of such a room only what is
+// beyond the log's head at that time.
 
 // received is what a client that comes back has had of the pushes to several keys.
 type received struct {
@@ -86,4 +92,95 @@ func (g *Gateway) readReceived(ctx context.Context, r *received, i int) bool {
 			return true
 		}
 	}
+}
+
+// strangeTo returns the keys of rooms that a client joins and that are live here, where
+// it may have had, elsewhere, what they have not.
+func (sh *shard) strangeTo(cl *client, rooms []string) (keys []message.Key) {
+	p := cl.conn.passage
+	if (cl.recover == nil || !cl.recover.returned) && (p == nil || p.from == "") {
+		return nil
+	}
+	for _, name := range rooms {
+		key := message.RoomKey(cl.sock.Namespace, name)
+		if room := sh.hub.Room(key); room != nil && room.Log.Live && hub.SeatOf(cl, room) == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// strangers is strangeTo for the keys with which a client comes back.
+func (b *comeback) strangers(sh *shard, keys []message.Key) (strange []message.Key) {
+	if b == nil {
+		return nil
+	}
+	for _, key := range keys {
+		stood := slices.ContainsFunc(b.places, func(p message.Place) bool { return p.Key == key })
+		if room := sh.hub.Room(key); !stood && room != nil && room.Log.Live {
+			strange = append(strange, key)
+		}
+	}
+	return strange
+}
+
+func positionsOf(keys []message.Key, heads []message.Position) map[message.Key]message.Position {
+	out := make(map[message.Key]message.Position, len(keys))
+	for i, pos := range heads {
+		out[keys[i]] = pos
+	}
+	return out
+}
+
+// standBeyond moves a client on to positions that its rooms on this node may not have
+// reached yet.
+func (sh *shard) standBeyond(cl *client, beyond map[message.Key]message.Position) {
+	for key, pos := range beyond {
+		room := sh.hub.Room(key)
+		if room == nil || !room.Log.Live || room.Log.Epoch != pos.Epoch {
+			continue
+		}
+		if seat := hub.SeatOf(cl, room); seat != nil {
+			seat.Seq = max(seat.Seq, pos.Seq)
+		}
+	}
+}
+
+// joins is the joins that wait for their logs' heads, by client. They are bounded by the
+// calls that wait for them.
+type joins map[*client][]*joining
+
+type joining struct{ rooms []string }
+
+// joinBehind joins when it is known how far the logs of some of the rooms are.
+func (sh *shard) joinBehind(cl *client, rooms []string, keys []message.Key, done func(in bool)) {
+	j := &joining{rooms}
+	sh.joins[cl] = append(sh.joins[cl], j)
+	sh.g.registrar.submit(op{heads: keys, done: func(heads []message.Position) {
+		posted := sh.inbox.post(func() {
+			if !sh.joins.end(cl, j) || !cl.accepted || cl.sock.Gone() {
+				done(false)
+				return
+			}
+			sh.enter(cl, j.rooms, positionsOf(keys, heads), done)
+		})
+		if !posted {
+			done(false)
+		}
+	}}, nil, nil)
+}
+
+// drop takes rooms out of joins that wait, for the client is to leave them.
+func (x joins) drop(cl *client, rooms []string) {
+	for _, j := range x[cl] {
+		j.rooms = slices.DeleteFunc(slices.Clone(j.rooms), func(room string) bool { return slices.Contains(rooms, room) })
+	}
+}
+
+// end forgets a join; false when nothing of it is left to be done.
+func (x joins) end(cl *client, j *joining) bool {
+	if x[cl] = slices.DeleteFunc(x[cl], func(other *joining) bool { return other == j }); len(x[cl]) == 0 {
+		delete(x, cl)
+	}
+	return len(j.rooms) > 0
 }

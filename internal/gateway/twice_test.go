@@ -93,3 +93,43 @@ func (w *world) backFor(want []string, id who, offset string) (*testnet.Client, 
 	}
 	return c, offset
 }
+
+// TestHadElsewhere has a client come back on a node where another room of a push that it
+// has had is behind: whether it comes back into that room or joins it afterwards, the push
+// does not come once more with the room's repair.
+func TestHadElsewhere(t *testing.T) {
+	other := message.RoomKey("/", "other")
+	for _, joins := range []bool{true, false} {
+		t.Run(fmt.Sprintf("joins afterwards %v", joins), func(t *testing.T) {
+			x := newCluster(t, netpoll.Auto, recovering)
+			c, id := x.a.join(`"guid":"doc"`)
+			// Somebody is there on the other node, on the client's shard too.
+			for there := false; !there; {
+				_, now := x.b.join(`"guid":"other"`)
+				there = x.b.gw.shardOf(now.SID) == x.b.gw.shardOf(id.SID)
+			}
+			push, stamps := x.a.append("e", 1, room, other)
+			if err := x.a.bus.Send("A", &message.Down{Push: &message.Delivery{Push: push, Stamps: stamps}}); err != nil {
+				t.Fatal(err)
+			}
+			offset := take(t, c, "e 1")
+			c.Kill()
+			guid := `,"guid":"other"`
+			if joins {
+				guid = ""
+			}
+			c, missed, now := x.b.back(id.PID, offset, guid)
+			if len(missed) > 0 || now != id {
+				t.Errorf("missed %v as %v", missed, now)
+			}
+			if joins {
+				replies := x.b.call(&message.Down{Join: &message.Membership{To: message.ClientKey("/", id.SID), Rooms: []string{"other"}}})
+				if last := replies[len(replies)-1]; last.Clients != 1 || last.Err != "" {
+					t.Errorf("the join: %+v", last)
+				}
+			}
+			x.b.push("e", 2, other)
+			take(t, c, "e 2")
+		})
+	}
+}

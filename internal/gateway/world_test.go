@@ -196,6 +196,7 @@ func (w *world) empty() {
 		check("verdicts", len(sh.verdicts))
 		check("bodies", len(sh.bodies))
 		check("calls", len(sh.calls))
+		check("joins that wait", len(sh.joins))
 		check("early records", len(sh.early))
 		check("active rooms", len(sh.active))
 		check("events in the backlog", len(sh.backlog.events))
