@@ -297,7 +297,7 @@ func (sh *shard) takeSeats(cl *client, h *handedClient, exits []message.Key, wri
 	enter, fresh := sh.seat(cl, keys)
 	cl.shareNames()
 	if r := h.Recover; r != nil {
-		cl.recover = &recover{pid: r.PID, tag: r.Tag, uid: r.UID, gen: r.Gen, used: true, returned: r.Returned, had: r.Had}
+		cl.recover = &recover{pid: r.PID, tag: r.Tag, uid: r.UID, gen: r.Gen, claim: r.Claim, used: true, returned: r.Returned, had: r.Had}
 		for _, p := range r.Places {
 			if room := sh.hub.Room(p.Key); room != nil {
 				cl.recover.places = append(cl.recover.places, savedPlace{room, p.Position})

@@ -20,6 +20,8 @@ import (
 type cluster struct {
 	a, b *world
 	link *testnet.Link
+	more []*world
+	node func(name string) *world // starts another
 }
 
 // newCluster starts both. At the end they are closed and must have nothing left.
@@ -27,7 +29,7 @@ func newCluster(t *testing.T, kind netpoll.Kind, change func(*Config)) *cluster 
 	t.Helper()
 	x := &cluster{link: testnet.NewLink()}
 	reg, log, bus := &testnet.Registry{}, &testnet.Log{}, testnet.NewBus(1<<16, 1)
-	node := func(name string) *world {
+	x.node = func(name string) *world {
 		w := &world{t: t, reg: reg, log: log, bus: bus, ids: &testnet.IDs{Prefix: name}}
 		w.start(name, kind, func(c *Config) {
 			c.Peers = x.link
@@ -38,17 +40,27 @@ func newCluster(t *testing.T, kind netpoll.Kind, change func(*Config)) *cluster 
 		x.link.Attach(name, w.gw.PeerHandler())
 		return w
 	}
-	x.a, x.b = node("A"), node("B")
+	x.a, x.b = x.node("A"), x.node("B")
 	t.Cleanup(func() {
 		reg.Gate.Open()
 		log.Gate.Open()
-		x.a.close()
-		x.b.close()
+		all := append([]*world{x.a, x.b}, x.more...)
+		for _, w := range all {
+			w.close()
+		}
 		x.link.Close()
-		x.a.empty()
-		x.b.empty()
+		for _, w := range all {
+			w.empty()
+		}
 	})
 	return x
+}
+
+// third starts a third node.
+func (x *cluster) third() *world {
+	w := x.node("C")
+	x.more = append(x.more, w)
+	return w
 }
 
 // TestForwardedPolling has each request of a client come to the node that it is not

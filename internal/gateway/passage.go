@@ -145,6 +145,7 @@ type handedClient struct {
 type handedRecovery struct {
 	PID, Tag, UID string
 	Gen           uint32
+	Claim         uint64 `json:",omitempty"`
 	Returned      bool
 	Places        []message.Place // as last saved
 	Had           []string        `json:",omitempty"` // the same
@@ -161,7 +162,7 @@ func (sh *shard) hand(cl *client) handedClient {
 	}
 	h.Recent = cl.recent.all()
 	if r := cl.recover; r != nil {
-		h.Recover = &handedRecovery{PID: r.pid, Tag: r.tag, UID: r.uid, Gen: r.gen, Returned: r.returned, Had: r.had}
+		h.Recover = &handedRecovery{PID: r.pid, Tag: r.tag, UID: r.uid, Gen: r.gen, Claim: r.claim, Returned: r.returned, Had: r.had}
 		for _, p := range r.places {
 			h.Recover.Places = append(h.Recover.Places, message.Place{Key: p.room.Key, Position: p.Position})
 		}

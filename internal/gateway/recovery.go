@@ -39,6 +39,7 @@ type recover struct {
 	pid, tag string
 	uid      string
 	gen      uint32
+	claim    uint64 // number of the attempt by which it came back; 0: it did not, or that is not known yet
 	returned bool
 	used     bool         // an offset of this generation may be with the client
 	places   []savedPlace // as last saved

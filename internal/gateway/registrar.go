@@ -46,6 +46,7 @@ type registrar struct {
 	mu      sync.Mutex
 	ops     []op
 	working bool                // some that were taken from ops are on their way
+	ended   bool                // run has returned: nothing is carried out any more
 	nodes   map[message.Key]int // how many shards of this node have members
 	wake    chan struct{}
 }
@@ -153,8 +154,15 @@ func (r *registrar) rouse() {
 	}
 }
 
-// flush waits until all that has been submitted so far is carried out.
+// flush waits until all that has been submitted so far is carried out. It fails when the
+// node stops before.
 func (r *registrar) flush(ctx context.Context) error {
+	r.mu.Lock()
+	ended := r.ended
+	r.mu.Unlock()
+	if ended {
+		return message.ErrGone
+	}
 	done := make(chan struct{})
 	r.submit(op{done: func([]message.Position) { close(done) }}, nil, nil)
 	select {
@@ -200,6 +208,15 @@ func (r *registrar) run(ctx context.Context, stop <-chan struct{}) {
 			if o.done != nil {
 				o.done(nil)
 			}
+		}
+	}
+	r.mu.Lock()
+	late := r.ops
+	r.ops, r.ended = nil, true
+	r.mu.Unlock()
+	for _, o := range late {
+		if o.done != nil {
+			o.done(nil)
 		}
 	}
 }

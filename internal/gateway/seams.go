@@ -19,6 +19,9 @@ type Registry interface {
 	// Load returns what Save kept, and the older generations newest first, or
 	// message.ErrNotFound.
 	Load(ctx context.Context, pid string) (*message.Saved, []message.Saved, error)
+	// Take notes that the client is coming back on a node, and returns which attempt had
+	// been the last one, or message.ErrNotFound. Numbers grow.
+	Take(ctx context.Context, pid, node string) (before message.Claim, number uint64, err error)
 	// Forget drops it: the client has left for good.
 	Forget(ctx context.Context, pid string) error
 }

@@ -15,6 +15,14 @@ type Saved struct {
 	// who shows an offset that counts from here has received them.
 	Had     []string
 	SavedAt time.Time
+	// Claim is the last attempt to come back. Saving leaves it as it is.
+	Claim Claim
+}
+
+// Claim is an attempt of a client to come back. Of several at once the last one wins.
+type Claim struct {
+	Number uint64 // grows with each attempt; 0: there was none
+	Node   string // where it is; "" where there is only one node
 }
 
 // Place is a position in one key's log.

@@ -16,6 +16,7 @@ type store interface {
 	Apply(ctx context.Context, changes []message.Change) error
 	Save(ctx context.Context, s *message.Saved, ttl time.Duration) error
 	Load(ctx context.Context, pid string) (*message.Saved, []message.Saved, error)
+	Take(ctx context.Context, pid, node string) (before message.Claim, number uint64, err error)
 	Forget(ctx context.Context, pid string) error
 	Nodes(ctx context.Context, key message.Key) ([]string, uint64, error)
 	Client(ctx context.Context, id string) (message.ClientInfo, error)
@@ -58,6 +59,7 @@ func testStore(t *testing.T, open func(t *testing.T) (store, func(time.Duration)
 		{"nobody there", testNobody},
 		{"save and load", testSaved},
 		{"generations", testGenerations},
+		{"claims", testClaims},
 		{"expiry and forgetting", testSavedExpiry},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -470,6 +472,30 @@ func testGenerations(f *fixture) {
 	nextLife := someSaved("u", 1)
 	f.save(nextLife, time.Minute)
 	f.wantSaved(slices.Insert(all, 0, nextLife)[:OlderGenerations+1]...)
+}
+
+func testClaims(f *fixture) {
+	if _, _, err := f.Take(f.Context(), "pid", "n1"); !errors.Is(err, message.ErrNotFound) {
+		f.Errorf("a claim of what is not saved: %v", err)
+	}
+	f.save(someSaved("t", 1), time.Minute)
+	var last message.Claim
+	for _, node := range []string{"n1", "node 2", "n1"} {
+		before, number, err := f.Take(f.Context(), "pid", node)
+		if err != nil || before != last || number <= last.Number {
+			f.Errorf("claim %d by %s, %+v before, %v; want %+v", number, node, before, err, last)
+		}
+		f.save(someSaved("t", 2), time.Minute) // leaves it as it is
+		saved, _, err := f.Load(f.Context(), "pid")
+		if err != nil || saved.Claim.Number != number || saved.Claim.Node != "" && saved.Claim.Node != node {
+			f.Errorf("loaded with %+v, %v", saved.Claim, err)
+		}
+		last = saved.Claim
+	}
+	f.advance(2 * time.Minute)
+	if _, _, err := f.Take(f.Context(), "pid", "n1"); !errors.Is(err, message.ErrNotFound) {
+		f.Errorf("a claim of what has expired: %v", err)
+	}
 }
 
 func testSavedExpiry(f *fixture) {

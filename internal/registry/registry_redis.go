@@ -76,6 +76,9 @@ var nodesLua string
 //go:embed lua/save.lua
 var saveLua string
 
+//go:embed lua/take.lua
+var takeLua string
+
 var (
 	clientScript = redis.NewScript(clientLua)
 	settleScript = redis.NewScript(settleLua)
@@ -84,6 +87,7 @@ var (
 	roomScript   = redis.NewScript(roomLua)
 	nodesScript  = redis.NewScript(nodesLua)
 	saveScript   = redis.NewScript(saveLua)
+	takeScript   = redis.NewScript(takeLua)
 )
 
 // NewRedis returns the registry that lives under a prefix of a Redis or a Cluster.

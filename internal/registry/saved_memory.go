@@ -33,6 +33,7 @@ type savedSession struct {
 	client      *message.Client
 	generations []generation  // newest first, never empty
 	expires     time.Duration // by Memory.clock
+	claim       uint64        // number of the last attempt to come back
 	at          int           // index in the heap
 }
 
@@ -93,6 +94,12 @@ func (m *Memory) Load(_ context.Context, pid string) (*message.Saved, []message.
 	return newest, older, nil
 }
 
+// Take notes that a client is coming back, as [Redis.Take] does. It does not note where,
+// for who keeps this in memory is one node.
+func (m *Memory) Take(_ context.Context, pid, _ string) (before message.Claim, number uint64, err error) {
+	return m.saved.take(pid, m.clock())
+}
+
 // Forget drops what was saved under a private ID, for a client that left for good.
 func (m *Memory) Forget(_ context.Context, pid string) error {
 	m.saved.forget(pid)
@@ -146,13 +153,25 @@ func (q *sessions) get(pid string, now time.Duration) (newest *message.Saved, ol
 	return &older[0], older[1:], true
 }
 
+func (q *sessions) take(pid string, now time.Duration) (before message.Claim, number uint64, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e := q.byPID[pid]
+	if e == nil || now >= e.expires {
+		return before, 0, fmt.Errorf("saved session: %w", message.ErrNotFound)
+	}
+	before.Number = e.claim
+	e.claim++
+	return before, e.claim, nil
+}
+
 // saved gives a generation the form of the vocabulary. The places are a copy.
 func (e *savedSession) saved(g *generation) message.Saved {
 	places := make([]message.Place, len(g.places))
 	copy(places, g.places)
 	return message.Saved{
 		PID: e.pid, Client: *e.client, Tag: g.tag, Gen: g.gen, Places: places, SavedAt: g.at,
-		Had: slices.Clone(g.had),
+		Had: slices.Clone(g.had), Claim: message.Claim{Number: e.claim},
 	}
 }
 

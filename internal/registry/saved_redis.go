@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"holdfast/internal/message"
 	"holdfast/internal/redis"
@@ -95,6 +98,10 @@ func parseSaved(pid string, fields map[string]string) ([]message.Saved, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse its number: %w", err)
 	}
+	claim, err := parseClaim(fields["claim"])
+	if err != nil {
+		return nil, fmt.Errorf("parse its claim: %w", err)
+	}
 	var all []message.Saved
 	for ; ; n-- {
 		text, ok := fields["g"+strconv.Itoa(n)]
@@ -106,7 +113,7 @@ func parseSaved(pid string, fields map[string]string) ([]message.Saved, error) {
 			return nil, fmt.Errorf("parse a generation: %w", err)
 		}
 		s := message.Saved{
-			PID: pid, Tag: g.Tag, Gen: g.Gen, SavedAt: g.At, Had: g.Had, Places: make([]message.Place, len(g.Places)),
+			PID: pid, Tag: g.Tag, Gen: g.Gen, SavedAt: g.At, Had: g.Had, Claim: claim, Places: make([]message.Place, len(g.Places)),
 			Client: message.Client{
 				ID: c.ID, Namespace: c.Namespace, UID: c.UID, Node: c.Node,
 				AuthType: c.AuthType, ClientVersion: c.ClientVersion, Locale: c.Locale, Transport: c.Transport,
@@ -122,6 +129,41 @@ func parseSaved(pid string, fields map[string]string) ([]message.Saved, error) {
 		return nil, fmt.Errorf("saved session: %w", message.ErrNotFound)
 	}
 	return all, nil
+}
+
+// Take notes that a client is coming back on a node, and returns which attempt had been
+// the last one. It fails with [message.ErrNotFound] when nothing is saved.
+func (r *Redis) Take(ctx context.Context, pid, node string) (before message.Claim, number uint64, err error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	reply, err := redis.Do(ctx, r.client, redis.Call{
+		Script: takeScript, Keys: []string{r.savedKey(pid)}, Args: []string{node},
+	}).AsStrSlice()
+	switch {
+	case rueidis.IsRedisNil(err):
+		return before, 0, fmt.Errorf("saved session: %w", message.ErrNotFound)
+	case err == nil && len(reply) != 3:
+		err = fmt.Errorf("a reply of %d fields", len(reply))
+	case err == nil:
+		if number, err = strconv.ParseUint(reply[0], 10, 64); err == nil {
+			before, err = parseClaim(reply[1] + " " + reply[2])
+		}
+	}
+	if err != nil {
+		return before, 0, fmt.Errorf("take a session over: %w", err)
+	}
+	return before, number, nil
+}
+
+// parseClaim reads "<number> <node>".
+func parseClaim(text string) (c message.Claim, err error) {
+	if text == "" {
+		return c, nil
+	}
+	number, node, _ := strings.Cut(text, " ")
+	c.Node = node
+	c.Number, err = strconv.ParseUint(number, 10, 64)
+	return c, err
 }
 
 // Forget drops what was saved under a private ID, for a client that left for good.

@@ -18,6 +18,7 @@ type Registry struct {
 	clients map[string]*message.Client
 	nodes   map[message.Key]map[string]bool
 	saved   map[string][]message.Saved // newest first
+	claims  map[string]message.Claim
 }
 
 // Apply is the node's side.
@@ -86,7 +87,26 @@ func (r *Registry) Load(ctx context.Context, pid string) (*message.Saved, []mess
 		return nil, nil, message.ErrNotFound
 	}
 	newest := all[0]
+	newest.Claim = r.claims[pid]
 	return &newest, slices.Clone(all[1:]), nil
+}
+
+// Take is the node's side.
+func (r *Registry) Take(ctx context.Context, pid, node string) (before message.Claim, number uint64, err error) {
+	if err := r.Gate.pass(ctx); err != nil {
+		return before, 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.saved[pid]) == 0 {
+		return before, 0, message.ErrNotFound
+	}
+	if r.claims == nil {
+		r.claims = make(map[string]message.Claim)
+	}
+	before = r.claims[pid]
+	r.claims[pid] = message.Claim{Number: before.Number + 1, Node: node}
+	return before, before.Number + 1, nil
 }
 
 // Forget is the node's side.
