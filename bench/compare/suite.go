@@ -292,7 +292,7 @@ func (s *suite) do(v *server, what string, act func() error) {
 
 // note tells what a server did not manage, now and beside the figures.
 func (s *suite) note(server, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	text := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ") // one line
 	s.progress("%s: %s", server, text)
 	s.results.note(server, text)
 }

@@ -17,8 +17,9 @@ import (
 
 // slow is a swarm of which some clients never get what is sent.
 type slow struct {
-	clients, get, arrived int
-	err                   error
+	clients, get, arrived, lost int
+	err                         error
+	failing                     int // pushes that still fail
 
 	mu  sync.Mutex // of Push, which is called by many
 	due int
@@ -34,7 +35,8 @@ func (s *slow) Leave(context.Context, int, float64) error { return nil }
 func (s *slow) Close() error                              { return nil }
 
 func (s *slow) Collect(context.Context) (st loadgen.Stats, err error) {
-	st.Up, st.Arrived = s.clients, s.arrived
+	st.Up, st.Arrived, st.Lost = s.clients, s.arrived, s.lost
+	s.lost = 0
 	for range s.due {
 		st.Received++
 		st.Delivery.Record(time.Millisecond)
@@ -46,6 +48,10 @@ func (s *slow) Collect(context.Context) (st loadgen.Stats, err error) {
 func (s *slow) Push(context.Context, int, time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.failing > 0 {
+		s.failing--
+		return errors.New("EOF\n")
+	}
 	s.due += s.get
 	return nil
 }
@@ -84,6 +90,31 @@ func TestSlowServerIsToldOf(t *testing.T) {
 	}
 	if f := s.results.figure("floor", "broadcast.p99"); f == nil || len(f.rounds) != 1 {
 		t.Error("what did arrive was not measured")
+	}
+}
+
+// Who is lost meanwhile is not waited for, nor is what was not pushed.
+func TestLostClientsAndPushes(t *testing.T) {
+	s, v := at(t, &slow{clients: 3, get: 2, lost: 1})
+	s.pushes = 1
+	if err := broadcast(t.Context(), s, v); err != nil {
+		t.Fatal(err)
+	}
+	v.swarm.(*slow).get, v.swarm.(*slow).failing = 3, 4
+	if err := burst(t.Context(), s, v); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.results.notes) != 2 {
+		t.Fatalf("told %+v", s.results.notes)
+	}
+	for i, want := range []string{"deliveries of an event: 2 of 3 within", "6 of 10 pushes at once: EOF"} {
+		if got := s.results.notes[i].Text; !strings.HasPrefix(got, want) || strings.HasSuffix(got, "\n") {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	v.swarm.(*slow).failing = 10
+	if err := burst(t.Context(), s, v); err == nil {
+		t.Error("a burst of nothing succeeded")
 	}
 }
 
