@@ -199,8 +199,11 @@ func (s *stores) release(ctx context.Context, h *holder) (err error) {
 }
 
 // bury looks for nodes that have died and clears away what they have left; buried is
-// told of their clients. Every ws-api does so, and each client is told of once.
-func (s *stores) bury(ctx context.Context, ready func(), buried func([]message.ClientInfo), log *slog.Logger) error {
+// told of their clients, and returned of those whose node was not dead after all. Every
+// ws-api does so, and each client is told of once.
+func (s *stores) bury(
+	ctx context.Context, ready func(), buried func([]message.ClientInfo), returned func(message.ClientInfo), log *slog.Logger,
+) error {
 	ready()
 	if s.shared == nil {
 		<-ctx.Done()
@@ -209,6 +212,7 @@ func (s *stores) bury(ctx context.Context, ready func(), buried func([]message.C
 	// Twice in a beat, so that presence is right within 10 s of a death.
 	every := time.NewTicker(node.RenewEvery / 2)
 	defer every.Stop()
+	back := returns{lookUp: s.shared.registry.Client, tell: returned}
 	for {
 		select {
 		case <-every.C:
@@ -221,12 +225,14 @@ func (s *stores) bury(ctx context.Context, ready func(), buried func([]message.C
 		}
 		for _, seen := range sightings {
 			if !seen.Dead {
+				back.alive(ctx, seen.Identity, time.Now())
 				continue
 			}
 			clients, err := s.shared.registry.Bury(ctx, seen.Identity)
 			if len(clients) > 0 {
 				log.Warn("a node has died", "node", seen.Identity, "clients", len(clients))
 				buried(clients)
+				back.buried(seen.Identity, clients)
 			}
 			if err == nil {
 				_, err = s.shared.workers.Bury(ctx, seen)

@@ -137,7 +137,7 @@ func (p *process) addAPI() (backends, admin http.Handler, err error) {
 		ready()
 		return server.Run(ctx)
 	}}, boot.Service{Name: "burial", Run: func(ctx context.Context, ready func()) error {
-		return p.stores.bury(ctx, ready, server.Buried, p.log)
+		return p.stores.bury(ctx, ready, server.Buried, server.Returned, p.log)
 	}})
 	return server.Handler(), console.Console(console.Config{Version: version(), Nodes: p.nodes}), nil
 }

@@ -270,3 +270,11 @@ func (s *Server) Buried(clients []message.ClientInfo) {
 		}, func() {})
 	}
 }
+
+// Returned is told of one of them whose node has only stood still, and has the client
+// as before: rooms hear that it is back.
+func (s *Server) Returned(c message.ClientInfo) {
+	if s.presence != nil {
+		s.presence.move(&c.Client, c.Rooms, true)
+	}
+}

@@ -8,7 +8,7 @@ import { StubBackend, argsOf, connectEvent, disconnectEvent } from './harness/ba
 import { connected, makeClient, transports } from './harness/clients.mjs';
 import { startCluster } from './harness/cluster.mjs';
 import { holdfastOnly } from './harness/target.mjs';
-import { eventually } from './harness/wait.mjs';
+import { eventually, within } from './harness/wait.mjs';
 
 const room = 'doc';
 const heals = 10_000;
@@ -17,6 +17,7 @@ const heals = 10_000;
 class Traffic {
   people = [];
   pushed = []; // numbers whose push was answered
+  unsure = new Set(); // and those of others, which may have arrived, and late
   received = new Map(); // who → when they connected → numbers of their events, as the backend got them
   came = []; // whose CONNECT the backend got
   gone = []; // and whose DISCONNECT
@@ -81,7 +82,7 @@ class Traffic {
   async #push() {
     for (let n = 0; !this.stopped; n += 1) {
       // One that fails may have arrived or not: nobody relies on it.
-      await this.api.push({ room }, 'n', [n]).then(() => this.pushed.push(n), () => {});
+      await within(1000, this.api.push({ room }, 'n', [n]), 'no answer').then(() => this.pushed.push(n), () => this.unsure.add(n));
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
@@ -99,8 +100,12 @@ class Traffic {
     await eventually(() => this.pushed.length >= until, 'no push is answered');
   }
 
-  /** Ends the traffic; everybody must have got what was answered, and the backend what was acknowledged. */
-  async check() {
+  /**
+   * Ends the traffic; everybody must have got what was answered, and the backend what was
+   * acknowledged. Of those in `buried` it was told that they had gone, and of some of them
+   * not that they are back.
+   */
+  async check(buried = []) {
     this.stopped = true;
     await this.running;
     const here = this.people.filter((person) => !person.left);
@@ -108,13 +113,15 @@ class Traffic {
       const n = (this.pushed.at(-1) ?? 0) + 1000;
       return this.api.push({ room }, 'n', [n]).then(() => (this.pushed.push(n), n), () => 0);
     }, 'the last push is not answered');
-    for (const person of here) {
+    for (const person of here.filter((p) => !buried.includes(p))) {
       const [came, gone] = this.told(person);
       assert.ok(came > gone, `${person.name} is here, and is said to have come ${came} times and gone ${gone} times`);
     }
     for (const { name, got } of here) {
       await eventually(() => got.at(-1) === last, () => `${name} got ${got.at(-1)} last, not ${last}`);
-      assert.deepEqual(got, [...new Set(got)].sort((a, b) => a - b), `${name} got something twice or out of order`);
+      assert.equal(new Set(got).size, got.length, `${name} got something twice`);
+      const sure = got.filter((n) => !this.unsure.has(n));
+      assert.deepEqual(sure, sure.toSorted((a, b) => a - b), `${name} got something out of order`);
       const missed = this.pushed.filter((n) => !got.includes(n));
       assert.deepEqual(missed, [], `${name} has missed something`);
     }
@@ -216,6 +223,45 @@ describe('kill -9 in the middle of traffic', { ...holdfastOnly('it is one proces
     await all.present(heals);
     assert.deepEqual(all.gone, []);
     for (const { name, connects } of all.people) assert.deepEqual(connects, [false], name);
+  });
+});
+
+// Longer than it takes others to find it dead, and shorter than clients wait for a ping.
+const stands = 15_000;
+
+/** Stops a process as a debugger or a hypervisor does, and lets it go on. */
+async function standStill({ pid }) {
+  process.kill(pid, 'SIGSTOP');
+  await new Promise((resolve) => setTimeout(resolve, stands));
+  process.kill(pid, 'SIGCONT');
+}
+
+describe('a process that stands still and goes on', { ...holdfastOnly('it is one process') }, () => {
+  it('a ws-api: what others have taken over stays theirs', async (t) => {
+    const all = await traffic(t);
+    await standStill(all.cluster.apis[0]);
+    const before = all.people.map((person) => person.acked.length);
+    await eventually(() => all.people.every((person, i) => person.acked.length > before[i] + 20), 'events are not acknowledged', heals);
+    await all.more(50);
+    await all.check();
+    await all.present(heals);
+    assert.deepEqual(all.gone, []);
+    for (const { name, connects } of all.people) assert.deepEqual(connects, [false], name);
+  });
+
+  it('a gateway: its clients are found again, and each is in one place', async (t) => {
+    const all = await traffic(t);
+    const { gateway: victim, struck } = await all.busiest();
+    await standStill(victim);
+    await all.present(heals);
+    await all.more(50);
+    await all.check(struck);
+    const { clients } = await all.api.listClients({ room });
+    assert.deepEqual(clients.map((c) => c.uid).sort(), all.people.map((p) => p.name).sort());
+    for (const { name, transport, connects } of all.people) {
+      if (transport === 'polling') assert.ok(connects.slice(1).every(Boolean), `${name} was not recovered: ${connects}`);
+      else assert.deepEqual(connects, [false], name);
+    }
   });
 });
 
