@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"unsafe"
 
@@ -106,7 +107,7 @@ func (w *world) send(i int, json string) {
 // the sockets of all are full. The node holds each message and not a copy for each of
 // them; when they read, they get all of it.
 func TestSlowReadersShareABroadcast(t *testing.T) {
-	const clients, size = 100, 256 << 10
+	const clients, size = 50, 256 << 10
 	w := newWorld(t, littleRoom, func(c *Config) { c.Session.OutputBytes = 256 << 20 })
 	all := w.crowd(clients)
 	before := heap()
@@ -121,7 +122,7 @@ func TestSlowReadersShareABroadcast(t *testing.T) {
 	})
 	w.until("all is queued", func() bool { return int(w.gw.Stats.EventsOut.Load()) == sent*clients })
 	grown := heap() - before
-	// What was pushed is there as it came and encoded; 100 copies of one would be 25 MB.
+	// What was pushed is there as it came and encoded; 50 copies of one would be 12 MB.
 	if most := int64(3*sent*size + clients*(16<<10)); grown > most {
 		t.Errorf("%d messages of %d KB to %d clients that do not read: %d KB are held, want at most %d",
 			sent, size>>10, clients, grown>>10, most>>10)
@@ -129,19 +130,22 @@ func TestSlowReadersShareABroadcast(t *testing.T) {
 	if waiting := w.gw.Stats.BlockedBytes.Load(); waiting < 2*grown {
 		t.Errorf("%d KB wait for the sockets, too little to tell by the %d KB that are held", waiting>>10, grown>>10)
 	}
+	var reading sync.WaitGroup
 	for _, c := range all {
-		for i := range sent {
-			m, err := c.Message()
-			if err != nil {
-				t.Fatal(err)
+		reading.Go(func() {
+			defer c.Kill()
+			for i := range sent {
+				m, err := c.Message()
+				want := string(rune('a' + i%26))
+				body := strings.TrimSuffix(strings.TrimPrefix(string(m.Data), `42["e","`), `"]`)
+				if err != nil || strings.Trim(body, want) != "" || len(body) != size {
+					t.Errorf("message %d is not what was pushed: %d bytes, %.20s…, %v", i, len(body), body, err)
+					return
+				}
 			}
-			want := string(rune('a' + i%26))
-			if body := strings.TrimSuffix(strings.TrimPrefix(string(m.Data), `42["e","`), `"]`); strings.Trim(body, want) != "" || len(body) != size {
-				t.Fatalf("message %d is not what was pushed: %d bytes, %.20s…", i, len(body), body)
-			}
-		}
-		c.Kill()
+		})
 	}
+	reading.Wait()
 }
 
 func heap() int64 {
@@ -164,8 +168,12 @@ func TestSlowConsumersAreBounded(t *testing.T) {
 		if sent == 200 {
 			t.Fatalf("%d of %d clients are closed after %d messages", w.gw.Stats.SlowConsumers.Load(), clients, sent)
 		}
+		given := w.gw.Stats.EventsOut.Load() + clients + 1 // to all, but for those who are closed
 		w.send(sent, text)
 		sent++
+		w.until("it is given to all", func() bool {
+			return w.gw.Stats.EventsOut.Load()+w.gw.Stats.SlowConsumers.Load() >= given
+		})
 		if m, err := reader.Message(); err != nil || len(m.Data) != len(text)+len(`42"e",`) {
 			t.Fatalf("who reads gets %d bytes, %v", len(m.Data), err)
 		}
