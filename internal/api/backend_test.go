@@ -206,8 +206,12 @@ func TestBackendFailures(t *testing.T) {
 				defer srv.Close()
 				c.url = srv.URL
 			}
+			timeout := 10 * time.Second
+			if c.name == "hangs" {
+				timeout = 300 * time.Millisecond
+			}
 			w.start(Config{
-				Backends: []BackendConfig{{Name: "app", URL: c.url, Timeout: 300 * time.Millisecond}},
+				Backends: []BackendConfig{{Name: "app", URL: c.url, Timeout: timeout}},
 				Rules:    []Rule{{Event: "*", Backend: "app", Ack: AckBackend}},
 			})
 			w.emit(ann, "save", `[]`, 1)
