@@ -239,6 +239,35 @@ func TestRelay(t *testing.T) {
 	if st := s.Stats(); st.EventsDropped != 1 || st.Relayed != 2 {
 		t.Errorf("dropped %d, relayed %d", st.EventsDropped, st.Relayed)
 	}
+	// An event that another ws-api may have had is not put into the log that has it, nor
+	// left out of one that does not.
+	w.forget()
+	again := *w.event(ann, "say", `["hi"]`, 3)
+	again.Again, again.Enqueued = true, time.Now()
+	w.up <- &again
+	w.wait("the word again", has("n2 push say [\"hi\"] to r:/,doc@1001<1000\n"))
+	other := *w.event(ann, "say", `["ho"]`, 4)
+	other.Again, other.Enqueued = true, time.Now()
+	w.mu.Lock()
+	w.notFound = message.ErrForgotten
+	w.mu.Unlock()
+	w.up <- &other
+	w.wait("what nobody knows of", has("n2 push say [\"ho\"] to r:/,doc@1002<1001\n"))
+	// Of a session one of whose events was not relayed, the later ones were not either.
+	w.mu.Lock()
+	w.notFound = message.ErrNotFound
+	w.mu.Unlock()
+	for i, text := range []string{"one", "two"} {
+		up := *w.event(ann, "say", fmt.Sprintf(`[%q]`, text), uint64(5+i))
+		up.Again, up.Enqueued = true, time.Now()
+		w.up <- &up
+		w.wait(text, has(fmt.Sprintf("n2 push say [%q] to r:/,doc@%d<%d\n", text, 1003+i, 1002+i)))
+	}
+	w.mu.Lock()
+	if w.finds != 7 { // three times about the first event, for each room about the second and third, not about the last
+		t.Errorf("the logs were asked %d times", w.finds)
+	}
+	w.mu.Unlock()
 	// More attachments than stock clients take are not sent on.
 	w.forget()
 	up := w.emit(w.add("n1", "z", "", "doc"), "other", "[]", 0)

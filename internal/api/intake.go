@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -202,8 +203,8 @@ func (s *Server) answerAndRelay(ctx context.Context, e *event) {
 }
 
 // relay sends an event on to the rooms that its sender was in. The push has the
-// event's ID: should the bus give the event again after a crash, clients
-// recognise the message.
+// event's ID: should the bus give the event again after a crash, the logs tell whether
+// they have the message.
 func (s *Server) relay(ctx context.Context, e *event) {
 	up := e.up
 	if len(up.Rooms) == 0 || reserved(up.Name) {
@@ -230,7 +231,10 @@ func (s *Server) relay(ctx context.Context, e *event) {
 	}
 	s.complete(p)
 	st := s.follow(p)
-	_, err := s.route(ctx, p)
+	_, err := s.routeAgain(ctx, p, s.unrelayed.since(ctx, e, p))
+	if errors.Is(err, message.ErrForgotten) { // rather twice than not at all
+		_, err = s.route(ctx, p)
+	}
 	st.end(s.cfg.Now(), problemOf(err))
 	if err != nil {
 		s.count.relayErrors.Add(1)

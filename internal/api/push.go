@@ -35,20 +35,31 @@ func (p *pushService) Push(ctx context.Context, req *connect.Request[pb.PushRequ
 
 // push routes a valid push, unless its dedupID was routed before.
 func (s *Server) push(ctx context.Context, p *message.Push, dedupID string) (*pb.PushResponse, error) {
-	return s.pushAs(ctx, p, dedupID, s.cfg.NewID(), s.cfg.Receipts)
+	return s.pushAs(ctx, p, once{dedupID: dedupID, messageID: s.cfg.NewID(), receipts: s.cfg.Receipts})
 }
 
-// pushAs does the same under a message ID that is given. Without receipts it asks this
-// process alone whether dedupID was routed before.
-func (s *Server) pushAs(ctx context.Context, p *message.Push, dedupID, id string, receipts Receipts) (*pb.PushResponse, error) {
+// once says how a push is not made twice.
+type once struct {
+	dedupID   string
+	messageID string // if nobody has tried before
+	// receipts of all ws-apis; nil: this one alone is asked whether dedupID was routed.
+	receipts Receipts
+	since    time.Time // logs may have the message from then on; zero: it was not tried, as far as the caller knows
+}
+
+// pushAs does the same with what else is known of the push.
+func (s *Server) pushAs(ctx context.Context, p *message.Push, o once) (*pb.PushResponse, error) {
 	began := s.cfg.Now()
 	elsewhere := false
-	resp, again, err := s.pushed.do(ctx, dedupID, id, func(messageID string, since time.Time) (resp *pb.PushResponse, err error) {
+	resp, again, err := s.pushed.do(ctx, o.dedupID, o.messageID, func(messageID string, since time.Time) (resp *pb.PushResponse, err error) {
 		p.ID = messageID
-		if dedupID == "" || receipts == nil {
+		if o.dedupID == "" || o.receipts == nil {
+			if since.IsZero() || !o.since.IsZero() && o.since.Before(since) {
+				since = o.since
+			}
 			return s.pushOnce(ctx, p, since)
 		}
-		resp, elsewhere, err = s.pushClaimed(ctx, p, dedupID, receipts)
+		resp, elsewhere, err = s.pushClaimed(ctx, p, o.dedupID, o.receipts)
 		return resp, err
 	})
 	if again || elsewhere {

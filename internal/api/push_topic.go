@@ -93,19 +93,22 @@ func (t *pushTopic) take(r message.PushRecord, settled func()) {
 // record without a dedup_id of its own is read by one ws-api, until that one dies, so the
 // others need not know of it.
 func (t *pushTopic) route(p *message.Push, dedupID string, r *message.PushRecord) bool {
-	id, receipts := recordedID(dedupID), t.s.cfg.Receipts
+	o := once{dedupID: dedupID, messageID: recordedID(dedupID), receipts: t.s.cfg.Receipts}
 	if dedupID == r.ID {
-		receipts = nil
+		o.receipts = nil
+		if r.Again {
+			o.since = triedSince(r.Written)
+		}
 	}
 	for pause := topicRetry; t.ctx.Err() == nil; pause = min(2*pause, topicMaxRetry) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.s.limits.CallTimeout)
-		_, err := t.s.pushAs(ctx, p, dedupID, id, receipts)
+		_, err := t.s.pushAs(ctx, p, o)
 		cancel()
 		if err == nil {
 			return true
 		}
 		if errors.Is(err, message.ErrForgotten) {
-			dedupID = "" // nobody can be asked, and a record is rather routed twice than not at all
+			o.dedupID, o.since = "", time.Time{} // nobody can be asked: rather twice than not at all
 			continue
 		}
 		t.s.recordErrors.warn(t.s.log, "a record of the push topic cannot be routed and is tried again", "record", r.ID, "error", err)
@@ -120,7 +123,7 @@ func (t *pushTopic) route(p *message.Push, dedupID string, r *message.PushRecord
 }
 
 // recordedID is the ID of a message that was written to the topic: the same whoever
-// consumes it again, so that clients recognise the message.
+// consumes it again, so that logs are found to have it.
 func recordedID(dedupID string) string { return uuid.NewSHA1(uuid.Nil, []byte(dedupID)).String() }
 
 // recordedPush makes a push of a record, checked as those of PushService are.

@@ -75,6 +75,7 @@ func (r *sharedReceipts) Fail(_ context.Context, id, attempt string, _ time.Dura
 func (w *world) Find(_ context.Context, key message.Key, messageID string, _ time.Time) (message.Appended, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.finds++
 	i := slices.IndexFunc(w.logged[key], func(p *message.Push) bool { return p.ID == messageID })
 	if i < 0 {
 		return message.Appended{}, w.notFound
@@ -142,7 +143,7 @@ func TestDedupAcrossAPIs(t *testing.T) {
 				apis := []*Server{w.server(Config{Receipts: r}), w.server(Config{Receipts: r})}
 				push := func(api int) (string, error) {
 					id := []string{"m0", "m1"}[api]
-					resp, err := apis[api].pushAs(t.Context(), &message.Push{Targets: []message.Key{a, b}}, "x", id, r)
+					resp, err := apis[api].pushAs(t.Context(), &message.Push{Targets: []message.Key{a, b}}, once{dedupID: "x", messageID: id, receipts: r})
 					return resp.GetMessageId(), err
 				}
 				tt.first(t, &attempts{w, r, push})
@@ -248,6 +249,9 @@ func TestReceiptsOfTheTopic(t *testing.T) {
 	if r.asked != 0 {
 		t.Errorf("receipts were asked for %d times about a record without a dedup_id", r.asked)
 	}
+	rec.Again, rec.Written = true, time.Now()
+	topic.s = w.server(Config{Receipts: r}) // another ws-api, which gets the record after the first has died
+	route(rec.ID)
 	route("own")
 	route("own")
 	r.noted["lost"] = &noted{Receipt: message.Receipt{MessageID: "m"}}

@@ -37,7 +37,8 @@ type Server struct {
 	pushWaited *dedup[*pb.PushAndWaitResponse]
 	backends   map[string]*dispatcher
 	groups     *groups
-	peers      *peers    // nil where there are none
+	peers      *peers // nil where there are none
+	unrelayed  unrelayed
 	presence   *presence // nil when off
 	intake     *intake
 	health     *grpchealth.StaticChecker
@@ -83,6 +84,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.backends[cfg.Backends[i].Name] = d
 	}
+	s.unrelayed.s = s
 	s.groups = newGroups(s)
 	s.peers = newPeers(s)
 	s.intake = newIntake(s)

@@ -33,6 +33,7 @@ type world struct {
 	apis     map[string]func(*message.Reply)
 	failLog  error
 	notFound error // of Find
+	finds    int   // calls of Find
 	loads    int   // calls of Nodes
 
 	up chan *message.Up

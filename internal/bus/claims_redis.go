@@ -48,6 +48,7 @@ type partition struct {
 	owned, leaving bool
 	life           uint64 // grows with each take, so that what was read before is told apart
 	cursor         string // ID of the last event handed out
+	suspect        int64  // ms: what is not younger may have been handed out by another
 	inflight       map[string]struct{}
 }
 
@@ -124,6 +125,7 @@ type reading struct {
 	partition int
 	life      uint64
 	cursor    string
+	suspect   int64
 }
 
 // readable returns the partitions to read, and false while the lease is over.
@@ -133,7 +135,7 @@ func (c *claims) readable() ([]reading, bool) {
 	var out []reading
 	for p := range c.parts {
 		if part := &c.parts[p]; part.owned && !part.leaving {
-			out = append(out, reading{p, part.life, part.cursor})
+			out = append(out, reading{p, part.life, part.cursor, part.suspect})
 		}
 	}
 	return out, time.Now().Before(c.leaseEnd)
@@ -252,7 +254,7 @@ func (b *Redis) balance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
 	defer cancel()
 	began := time.Now()
-	beats, owners, err := b.sendBeat(ctx)
+	beats, owners, clock, err := b.sendBeat(ctx)
 	if err != nil {
 		return err
 	}
@@ -261,7 +263,7 @@ func (b *Redis) balance(ctx context.Context) error {
 	// than DeadAfter from there is over when they call this process dead.
 	c.leaseEnd = began.Add(b.opts.DeadAfter * 3 / 4)
 	live, dead := c.observe(beats, time.Now(), 3*b.opts.Beat, b.opts.DeadAfter)
-	takes, gives := c.plan(b.self, live, beats, dead, owners)
+	takes, gives := c.plan(b.self, live, beats, dead, owners, clock)
 	c.mu.Unlock()
 	signal(c.changed) // the lease at least is new
 
@@ -278,7 +280,7 @@ func (b *Redis) balance(ctx context.Context) error {
 	c.mu.Lock()
 	for _, field := range taken {
 		if p, err := strconv.Atoi(field); err == nil {
-			c.parts[p].take()
+			c.parts[p].take(b.suspect(owners[field], clock))
 		}
 	}
 	c.mu.Unlock()
@@ -286,12 +288,23 @@ func (b *Redis) balance(ctx context.Context) error {
 	return nil
 }
 
-func (p *partition) take() {
-	p.owned, p.leaving, p.cursor = true, false, "0-0"
+func (p *partition) take(suspect int64) {
+	p.owned, p.leaving, p.cursor, p.suspect = true, false, "0-0", suspect
 	p.life++
 }
 
-func (b *Redis) sendBeat(ctx context.Context) (beats, owners map[string]string, err error) {
+// suspect returns until when, in ms of Redis' clock, events of a partition that is taken
+// from that owner at clock may have been handed out. One that has died did so before it
+// missed a beat, which is DeadAfter ago. One that has freed the partition may have had
+// some that it could not settle before its end.
+func (b *Redis) suspect(owner string, clock int64) int64 {
+	if owner == "" {
+		return clock
+	}
+	return clock - (b.opts.DeadAfter - 3*b.opts.Beat).Milliseconds()
+}
+
+func (b *Redis) sendBeat(ctx context.Context) (beats, owners map[string]string, clock int64, err error) {
 	c := &b.claims
 	c.mu.Lock()
 	c.beat++
@@ -303,16 +316,19 @@ func (b *Redis) sendBeat(ctx context.Context) (beats, owners map[string]string, 
 	reply, err := b.scripts.beat.Exec(ctx, b.client, []string{b.upKey("beats"), b.upKey("owners")},
 		[]string{b.self, beat, strconv.Itoa(int(producerTTL.Seconds()))}).ToArray()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
-	if len(reply) != 2 {
-		return nil, nil, errors.New("the script of the beat answers otherwise")
+	if len(reply) != 3 {
+		return nil, nil, 0, errors.New("the script of the beat answers otherwise")
 	}
 	if beats, err = reply[0].AsStrMap(); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
-	owners, err = reply[1].AsStrMap()
-	return beats, owners, err
+	if owners, err = reply[1].AsStrMap(); err != nil {
+		return nil, nil, 0, err
+	}
+	clock, err = reply[2].AsInt64()
+	return beats, owners, clock, err
 }
 
 // observe returns who lives and consumes, sorted, and who is dead. Time in which
@@ -340,7 +356,7 @@ func (c *claims) observe(beats map[string]string, now time.Time, gap, deadAfter 
 
 // plan works out the swaps of owners: those to take, and those to give back.
 // Called with mu held.
-func (c *claims) plan(self string, live []string, beats map[string]string, dead map[string]bool, owners map[string]string) (takes, gives []string) {
+func (c *claims) plan(self string, live []string, beats map[string]string, dead map[string]bool, owners map[string]string, clock int64) (takes, gives []string) {
 	for p := range c.parts {
 		part, field := &c.parts[p], strconv.Itoa(p)
 		owner := owners[field]
@@ -349,7 +365,7 @@ func (c *claims) plan(self string, live []string, beats map[string]string, dead 
 		switch {
 		case owner == self && !part.owned:
 			// Taken by a swap whose answer was lost.
-			part.take()
+			part.take(clock)
 			part.leaving = !mine
 		case owner == self && mine:
 			part.leaving = false

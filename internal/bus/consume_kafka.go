@@ -14,6 +14,9 @@ import (
 	"holdfast/internal/message"
 )
 
+// clocksApart is how far the clock of who writes a record may be behind this one's.
+const clocksApart = time.Second
+
 // pollRecords is how many records are taken from the client at once.
 const pollRecords = 500
 
@@ -43,7 +46,7 @@ func (b *Kafka) ConsumeSettled(ctx context.Context, handle func(up *message.Up, 
 		return fmt.Errorf("join the consumers of %s: %w", b.upTopic(), err)
 	}
 	b.setMember(m)
-	m.read(ctx, func(r *kgo.Record, settled func()) {
+	m.read(ctx, func(r *kgo.Record, again bool, settled func()) {
 		headers, body := fromKafka(r)
 		up, err := message.ParseUp(headers, body)
 		if err != nil {
@@ -53,6 +56,7 @@ func (b *Kafka) ConsumeSettled(ctx context.Context, handle func(up *message.Up, 
 			settled()
 			return
 		}
+		up.Again = again
 		handle(up, settled)
 		b.handled.Add(1)
 	})
@@ -76,11 +80,11 @@ func (b *Kafka) ConsumePushes(ctx context.Context, handle func(p message.PushRec
 	if err != nil {
 		return fmt.Errorf("join the consumers of %s: %w", b.pushTopic(), err)
 	}
-	m.read(ctx, func(r *kgo.Record, settled func()) {
+	m.read(ctx, func(r *kgo.Record, again bool, settled func()) {
 		headers, body := fromKafka(r)
 		// The time tells records apart that have one offset in two lives of a topic.
 		id := fmt.Sprintf("%s-%d-%d-%d", r.Topic, r.Partition, r.Offset, r.Timestamp.UnixMilli())
-		handle(message.PushRecord{ID: id, Headers: headers, Body: body}, settled)
+		handle(message.PushRecord{ID: id, Written: r.Timestamp, Again: again, Headers: headers, Body: body}, settled)
 	})
 	m.leave(func() {})
 	return nil
@@ -120,6 +124,7 @@ type member struct {
 // member's mu.
 type part struct {
 	id        int32
+	since     time.Time // it was assigned: older records may have been handed out by another
 	leaving   bool
 	forgotten bool
 	window    []*mark // in flight, and settled behind such
@@ -170,7 +175,7 @@ func (b *Kafka) join(topic, group string) (*member, error) {
 func (o *KafkaOptions) fetchBytes() int32 { return max(8<<20, o.MaxRecord) }
 
 // read hands records over until ctx ends or the bus is closed.
-func (m *member) read(ctx context.Context, handle func(r *kgo.Record, settled func())) {
+func (m *member) read(ctx context.Context, handle func(r *kgo.Record, again bool, settled func())) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.b.taking, cancel)()
@@ -190,7 +195,7 @@ func (m *member) read(ctx context.Context, handle func(r *kgo.Record, settled fu
 				return
 			}
 			if settled := m.hand(e); settled != nil {
-				handle(e.record, settled)
+				handle(e.record, !e.record.Timestamp.After(e.part.since.Add(clocksApart)), settled)
 			}
 		}
 	}
@@ -325,7 +330,7 @@ func (m *member) assigned(_ context.Context, _ *kgo.Client, added map[string][]i
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range added[m.topic] {
-		m.parts[id] = &part{id: id, position: kgo.EpochOffset{Epoch: -1, Offset: -1}, committed: -1}
+		m.parts[id] = &part{id: id, since: time.Now(), position: kgo.EpochOffset{Epoch: -1, Offset: -1}, committed: -1}
 	}
 	select {
 	case m.renew <- struct{}{}:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,9 +61,18 @@ func testKafkaKilledConsumer(t *testing.T, k *kafkaWorld, prefix string) {
 	network.cutAll()
 	second := k.open(t, k.options(prefix))
 	var j journal
-	stop := consume(t, second, j.note)
+	var fresh atomic.Int64
+	stop := consume(t, second, func(up *message.Up) {
+		if !up.Again {
+			fresh.Add(1)
+		}
+		j.note(up)
+	})
 	eventually(t, "the rest comes again", func() bool { return j.count() >= n-settledTo })
 	stop()
+	if fresh.Load() > 0 {
+		t.Errorf("of %d events nobody is told that they come again", fresh.Load())
+	}
 	seen := make(map[string]bool)
 	for key, got := range j.got {
 		if !slices.IsSortedFunc(got, byNumber) {

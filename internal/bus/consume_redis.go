@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,7 +135,7 @@ func (b *Redis) handOut(ctx context.Context, readings []reading, entries map[str
 			case skipIt:
 				continue
 			case handIt:
-				b.handEvent(r.partition, entry, handle)
+				b.handEvent(r, entry, handle)
 				continue
 			}
 			break
@@ -146,16 +147,20 @@ func (b *Redis) handOut(ctx context.Context, readings []reading, entries map[str
 	return max(1, min(readItems, readBytes/(size/items+1)/len(readings)))
 }
 
-func (b *Redis) handEvent(partition int, entry rueidis.XRangeSlice, handle func(*message.Up, func())) {
+func (b *Redis) handEvent(r reading, entry rueidis.XRangeSlice, handle func(*message.Up, func())) {
 	up, err := message.ParseUp(record(entry.FieldValues))
 	if err != nil {
 		b.malformed.Add(1)
 		b.opts.Log.Warn("an event in Redis is malformed and was dropped", "id", entry.ID, "error", err)
-		b.claims.settle(partition, entry.ID)
+		b.claims.settle(r.partition, entry.ID)
 		return
 	}
+	if ms, _, _ := strings.Cut(entry.ID, "-"); r.suspect > 0 {
+		at, err := strconv.ParseInt(ms, 10, 64)
+		up.Again = err != nil || at <= r.suspect
+	}
 	var once sync.Once
-	handle(up, func() { once.Do(func() { b.claims.settle(partition, entry.ID) }) })
+	handle(up, func() { once.Do(func() { b.claims.settle(r.partition, entry.ID) }) })
 	b.handled.Add(1)
 }
 

@@ -33,6 +33,10 @@
 // is the backlog, for which it is bounded: a full one is not trimmed but refuses,
 // the gateways' queues fill, and sockets are no longer read.
 //
+// What a dead owner has had comes again to the next one, and so does what it has relayed
+// already. So events that it may have been given are marked (message.Up.Again), for which
+// the logs can be asked.
+//
 // An inbox is a stream rather than a Pub/Sub channel, since a reader that was cut
 // off for a moment goes on where it was, and since one may ask whether it is there:
 // XADD NOMKSTREAM answers nil for an inbox without a reader, as the reader alone

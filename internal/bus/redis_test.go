@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -175,9 +176,26 @@ func TestRedisKilledConsumerLosesNothing(t *testing.T) {
 	}
 	second := openRedis(t, client, fast("ws"))
 	var j journal
-	stop := consume(t, second, j.note)
+	var again, fresh atomic.Int64
+	stop := consume(t, second, func(up *message.Up) {
+		if up.Again {
+			again.Add(1)
+		} else {
+			fresh.Add(1)
+		}
+		if up.Order != "new" {
+			j.note(up)
+		}
+	})
 	eventually(t, "the rest comes again", func() bool { return j.count() >= n/2 })
+	if err := gateway.Publish(order("new", 0)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a new one comes", func() bool { return fresh.Load() > 0 })
 	stop()
+	if again.Load() != n/2 || fresh.Load() != 1 {
+		t.Errorf("%d are told to come again, %d not", again.Load(), fresh.Load())
+	}
 	for key, got := range j.got {
 		if !slices.IsSortedFunc(got, byNumber) {
 			t.Errorf("key %s: %v", key, got)

@@ -1,11 +1,16 @@
 package message
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // PushRecord is what a backend has written to the bus by itself: a push that ws-api
 // has neither seen nor checked. ID is the same whenever it is consumed again.
 type PushRecord struct {
 	ID      string
+	Written time.Time // by the clock of who wrote it
+	Again   bool      // it may have been consumed before, see [Up]
 	Headers []Header
 	Body    []byte
 }

@@ -70,6 +70,7 @@ func TestUpRecordRoundTrip(t *testing.T) {
 		if seed%7 == 0 {
 			u.Client = nil
 		}
+		u.Again = false
 		key, headers, body := u.Record()
 		got, err := ParseUp(headers, body)
 		if err != nil || key != u.Order || !reflect.DeepEqual(got, &u) {
@@ -122,7 +123,7 @@ func TestReplyRecordRoundTrip(t *testing.T) {
 		}
 		switch peer := r.Peer; seed % 5 {
 		case 0:
-			peer.Kind, peer.Reply = PeerGive, nil
+			peer.Kind, peer.Reply, peer.Event.Again = PeerGive, nil, false
 			r = Reply{Peer: peer}
 		case 1:
 			peer.Kind, peer.Event = PeerTook, nil

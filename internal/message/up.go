@@ -53,6 +53,10 @@ type Up struct {
 
 	Reason string // of a Disconnect, Socket.IO's strings
 
+	// Again says that the bus may have handed the event to a ws-api before, which has not
+	// said that it is done with it. It is the bus', and in no record.
+	Again bool
+
 	TraceID     string // X-Trace-ID
 	TraceParent string // W3C
 	Received    time.Time
