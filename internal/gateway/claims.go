@@ -118,12 +118,27 @@ func (g *Gateway) takeOver(sh *shard, cl, before *client, saved *message.Saved) 
 			g.cfg.Logger.Info("a client cannot come back", "client", id, "err", err)
 			return 0, false
 		case now.Claim.Number == number:
+			g.forgetMoved(id)
 			return now.Gen, true
 		case now.Claim.Node != "" && now.Claim.Node != g.cfg.Node:
 			return 0, false
 		}
 	}
 	return 0, false
+}
+
+// forgetMoved forgets the tombstones of a client whose session elsewhere has been ended:
+// what comes for the client is for the one that it is here.
+func (g *Gateway) forgetMoved(id string) {
+	for _, sh := range g.shards {
+		_, _ = runOn(sh, func() bool {
+			d := sh.away.byClient[id]
+			if d != nil && d.frozen == nil {
+				sh.endDeparture(d)
+			}
+			return d != nil
+		})
+	}
 }
 
 // note remembers the number of a client's claim.

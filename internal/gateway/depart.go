@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"holdfast/internal/hub"
 	"holdfast/internal/message"
@@ -32,6 +31,7 @@ type departure struct {
 
 	frozen *frozen // nil: confirmed
 	since  int64   // when it was
+	lookAt int64   // when the other node is asked whether the session lives
 	hand   []handedClient
 }
 
@@ -50,12 +50,17 @@ type late struct {
 	done func(clients uint32, why string) // called once
 }
 
-// How long a frozen session waits for the other node to confirm that it has it, and
-// how often it is looked whether nodes live, in milliseconds.
+// How long a frozen session waits for the other node to confirm that it has it, how
+// often it is looked whether nodes live, and how often whether a session does: its node
+// says when it ends, but that may be lost. In milliseconds.
 const (
 	confirmTime = 10_000
 	checkEvery  = 5_000
+	lookEvery   = 60_000
 )
+
+// maxLook bounds the sessions about which a node is asked at once.
+const maxLook = 1000
 
 // maxLate bounds what is kept for the clients of one frozen session, in records.
 const maxLate = 1024
@@ -278,7 +283,7 @@ func (sh *shard) confirm(q *sessionCall) int {
 	if f == nil {
 		return http.StatusOK // said again
 	}
-	d.frozen, d.since, d.hand = nil, sh.now, f.hand.Clients
+	d.frozen, d.since, d.lookAt, d.hand = nil, sh.now, sh.now+lookEvery, f.hand.Clients
 	delete(sh.away.frozen, d)
 	if sh.away.fresh == nil {
 		sh.away.fresh = make(map[*departure]struct{})
@@ -349,19 +354,28 @@ func (sh *shard) sweepDepartures() {
 		return
 	}
 	sh.away.checkAt = sh.now + checkEvery
-	nodes := make(map[string]struct{})
+	nodes := make(map[string][]string)
 	for _, d := range sh.away.bySession {
-		nodes[d.node] = struct{}{}
+		due := nodes[d.node]
+		if d.frozen == nil && sh.now >= d.lookAt && len(due) < maxLook {
+			d.lookAt = sh.now + lookEvery
+			due = append(due, d.sid)
+		}
+		nodes[d.node] = due
 	}
 	sh.g.wg.Go(func() { sh.g.checkNodes(sh, nodes) })
 }
 
-// checkNodes forgets the tombstones of sessions whose nodes have died.
-func (g *Gateway) checkNodes(sh *shard, nodes map[string]struct{}) {
-	ctx, cancel := context.WithTimeout(g.ctx, 2*time.Second)
+// checkNodes forgets the tombstones of sessions whose nodes have died, and of those
+// sessions of each node that it does not have any more.
+func (g *Gateway) checkNodes(sh *shard, nodes map[string][]string) {
+	ctx, cancel := context.WithTimeout(g.ctx, tellTime)
 	defer cancel()
-	for node := range nodes {
+	for node, due := range nodes {
 		if g.cfg.Peers.Alive(ctx, node) || ctx.Err() != nil {
+			if len(due) > 0 {
+				g.wg.Go(func() { g.lookFor(sh, node, due) })
+			}
 			continue
 		}
 		sh.inbox.post(func() {
@@ -376,6 +390,53 @@ func (g *Gateway) checkNodes(sh *shard, nodes map[string]struct{}) {
 			}
 		})
 	}
+}
+
+// lookCall asks a node which of some sessions that it took over it has still; the answer
+// names those that it has not.
+type lookCall struct{ SIDs []string }
+
+// lookFor asks a node about sessions that it took over. Without an answer they are asked
+// about the next time.
+func (g *Gateway) lookFor(sh *shard, node string, sids []string) {
+	ctx, cancel := context.WithTimeout(g.ctx, callTime)
+	defer cancel()
+	var over lookCall
+	if _, err := g.ask(ctx, node, pathLook, &lookCall{sids}, &over); err != nil {
+		g.cfg.Logger.Debug("a node cannot be asked about the sessions that it took over", "node", node, "err", err)
+		return
+	}
+	sh.inbox.post(func() {
+		for _, sid := range over.SIDs {
+			if d := sh.departure(sid); d != nil && d.frozen == nil && d.node == node {
+				sh.endDeparture(d)
+			}
+		}
+	})
+}
+
+// serveLook answers which of some sessions are not here.
+func (g *Gateway) serveLook(w http.ResponseWriter, r *http.Request) {
+	var q, over lookCall
+	if !g.question(w, r, &q) {
+		return
+	}
+	for _, sh := range g.shards {
+		gone, ok := runOn(sh, func() (gone []string) {
+			for _, sid := range q.SIDs {
+				if g.shardOf(sid) == sh && sh.find(sid) == nil {
+					gone = append(gone, sid)
+				}
+			}
+			return gone
+		})
+		if !ok {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		over.SIDs = append(over.SIDs, gone...)
+	}
+	g.answer(w, &over)
 }
 
 // endDeparture forgets a tombstone, for the session is over.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -923,5 +924,67 @@ func TestMoveGarbage(t *testing.T) {
 	x.a.push("e", 1, room)
 	if got := x.a.poll(p); got != `42["e",1]` {
 		t.Errorf("polled %s", got)
+	}
+}
+
+// TestLostGone loses what a node says when a session ends that it has taken over. The
+// tombstone goes all the same, a while later: the session's node is asked. Those of
+// sessions that live stay.
+func TestLostGone(t *testing.T) {
+	for _, how := range []string{"the session ends", "its node begins anew"} {
+		t.Run(how, func(t *testing.T) {
+			x := newCluster(t, netpoll.Auto, nil)
+			var asked atomic.Int32
+			x.link.SetHook(func(_, at string) error {
+				switch at {
+				case pathGone:
+					return errors.New("lost")
+				case pathLook + "!":
+					asked.Add(1)
+				}
+				return nil
+			})
+			// One whose session lives on, and one whose session ends.
+			lives, _ := x.upgradeAt(x.b, x.a.joinByPolling(`"guid":"doc"`))
+			ends, _ := x.upgradeAt(x.b, x.a.joinByPolling(`"guid":"doc"`))
+			x.b.until("both have moved", func() bool { return x.b.gw.Stats.MovedIn.Load() == 2 })
+			look := func() {
+				before := asked.Load()
+				x.a.onShards(func(sh *shard) {
+					sh.away.checkAt = 0
+					for _, d := range sh.away.bySession {
+						d.lookAt = 0
+					}
+				})
+				x.a.until("its node is asked", func() bool { return asked.Load() > before })
+			}
+			look()
+			if n := x.a.tombstones(); n != 2 {
+				t.Errorf("%d tombstones of two sessions that live", n)
+			}
+			left := 1
+			if how == "the session ends" {
+				ends.Kill()
+				x.b.until("it has ended", func() bool { return x.b.gw.Stats.Sessions.Load() == 1 })
+			} else {
+				left = 0
+				x.link.Cut("B")
+				x.b.stop()
+				x.more = append(x.more, x.node("B"))
+			}
+			look()
+			x.a.until("its tombstone has gone", func() bool { return x.a.tombstones() == left })
+			if how == "the session ends" {
+				look()
+				x.b.push("e", 1, room)
+				event(t, lives, `["e",1]`)
+				if n := x.a.tombstones(); n != 1 {
+					t.Errorf("%d tombstones of one session that lives", n)
+				}
+				x.link.SetHook(nil)
+				lives.Kill()
+				x.a.until("nothing is left", func() bool { return x.a.tombstones() == 0 })
+			}
+		})
 	}
 }

@@ -24,6 +24,7 @@ const (
 	pathGone  = "/session/gone"  // a session that was handed over has ended
 	pathAck   = "/session/ack"   // a client acknowledges a push from before it moved
 	pathCall  = "/call"          // a record for a client that has moved
+	pathLook  = "/session/look"  // which of the sessions that were handed over are over?
 	pathEvict = "/evict"         // a client has come back at the caller
 )
 
@@ -133,6 +134,7 @@ func (g *Gateway) servePeers(mux *http.ServeMux) {
 		w.WriteHeader(status)
 	})
 	mux.HandleFunc("POST "+pathCall, g.serveCall)
+	mux.HandleFunc("POST "+pathLook, g.serveLook)
 	mux.HandleFunc("POST "+pathEvict, g.serveEvict)
 }
 
