@@ -45,9 +45,10 @@ func (c *nodeCall) reply(r message.Reply) {
 
 // count adds a shard's clients; the sum goes out when every shard has counted.
 func (c *nodeCall) count(n int, tell bool) {
-	sum := c.clients.Add(uint32(n))
+	c.clients.Add(uint32(n))
+	// Read when all have added theirs: the last one here may not have been the last there.
 	if c.counting.Add(-1) == 0 && tell {
-		c.reply(message.Reply{Clients: sum})
+		c.reply(message.Reply{Clients: c.clients.Load()})
 	}
 }
 

@@ -3,7 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -298,4 +301,37 @@ func TestTooManyPendingAcks(t *testing.T) {
 	c.Kill() // a client that has gone is not waited for, also without an end in time
 	w.answered(first)
 	w.once("the first", first)
+}
+
+// TestCallCountsAll has shards count side by side: what is told is the sum of all,
+// whoever is the last.
+func TestCallCountsAll(t *testing.T) {
+	const shards, rounds = 2, 200_000
+	told := make(chan uint32, 1)
+	calls := make([]*nodeCall, rounds)
+	for i := range calls {
+		calls[i] = &nodeCall{sink: func(r message.Reply) { told <- r.Clients }}
+		calls[i].counting.Store(shards)
+	}
+	var at [shards]atomic.Int64 // how far each is: they keep pace
+	var counting sync.WaitGroup
+	for me := range shards {
+		counting.Go(func() {
+			for i, c := range calls {
+				at[me].Store(int64(i))
+				for spins := 0; at[1-me].Load() < int64(i); spins++ {
+					if spins > 100 {
+						runtime.Gosched()
+					}
+				}
+				c.count(1, true)
+			}
+		})
+	}
+	for i := range rounds {
+		if n := <-told; n != shards {
+			t.Errorf("call %d: %d were told of, of %d", i, n, shards)
+		}
+	}
+	counting.Wait()
 }
