@@ -81,13 +81,19 @@ func (t traits) keep() *traits {
 }
 
 // describe says what others are told of a client, as it is now.
-func (sh *shard) describe(cl *client) message.Client {
-	c, t := cl.conn, cl.traits.get()
-	return message.Client{
-		ID: cl.id, Namespace: cl.sock.Namespace, UID: cl.uid, Node: sh.g.cfg.Node,
-		AuthType: t.authType, ClientVersion: t.clientVersion, Locale: t.locale, Profile: t.profile,
-		Transport: c.session.Transport().String(), Protocol: protocolOf(&c.session).String(),
-		RemoteAddr: c.remote, ConnectedAt: time.Unix(0, cl.since),
+func (sh *shard) describe(cl *client) (info message.Client) {
+	sh.fillIn(&info, cl)
+	return info
+}
+
+// fillIn is describe for an empty info that is in place already: every event has one.
+func (sh *shard) fillIn(info *message.Client, cl *client) {
+	c := cl.conn
+	info.ID, info.Namespace, info.UID, info.Node = cl.id, cl.sock.Namespace, cl.uid, sh.g.cfg.Node
+	info.Transport, info.Protocol = c.session.Transport().String(), protocolOf(&c.session).String()
+	info.RemoteAddr, info.ConnectedAt = c.remote, time.Unix(0, cl.since)
+	if t := cl.traits; t != nil {
+		info.AuthType, info.ClientVersion, info.Locale, info.Profile = t.authType, t.clientVersion, t.locale, t.profile
 	}
 }
 
@@ -237,23 +243,24 @@ func (sh *shard) event(c *conn, a *session.Action) {
 	cl := a.Client.Owner.(*client)
 	sh.g.Stats.EventsIn.Add(1)
 	acked := a.WantsAck && sh.g.cfg.AckedByTheBus != nil && sh.g.cfg.AckedByTheBus(a.Name)
-	taken := sh.publish(c, sh.up(c, cl, &message.Up{
-		Type: message.EventMessage, Name: a.Name, Payload: a.Payload,
-		WantsAck: a.WantsAck, AckID: a.AckID, Acked: acked,
-	}))
-	if acked && taken {
+	up := sh.up(c, cl, message.EventMessage)
+	up.Name, up.Payload = a.Name, a.Payload
+	up.WantsAck, up.AckID, up.Acked = a.WantsAck, a.AckID, acked
+	if taken := sh.publish(c, up); acked && taken {
 		_ = c.session.SendAck(a.Client, a.AckID, &noArguments, sh.now) // [] can be written in any form
 	}
 }
 
-// up makes an event of what is particular to it, and of what every event of a client has.
-func (sh *shard) up(c *conn, cl *client, particular *message.Up) *message.Up {
+// up makes an event with what every event of a client has.
+func (sh *shard) up(c *conn, cl *client, what message.EventType) *message.Up {
 	event := &struct { // one piece of memory, for most clients are in one room at most
 		up   message.Up
 		info message.Client
 		room [1]string
-	}{up: *particular, info: sh.describe(cl)}
+	}{}
+	sh.fillIn(&event.info, cl)
 	up := &event.up
+	up.Type = what
 	id, err := sh.g.cfg.IDs.MessageID()
 	if err != nil {
 		sh.g.cfg.Logger.Error("make a message ID", "err", err)
@@ -310,8 +317,8 @@ func (sh *shard) left(c *conn, a *session.Action) {
 	if cl.asked {
 		// The event follows the registry, so that a backend that hears of a leave does
 		// not find the client still counted.
-		up := sh.up(c, cl, &message.Up{Type: message.EventDisconnect, Reason: a.Reason.Text})
-		up.Rooms = rooms
+		up := sh.up(c, cl, message.EventDisconnect)
+		up.Reason, up.Rooms = a.Reason.Text, rooms
 		o.done = func([]message.Position) {
 			if !sh.inbox.post(func() { sh.publish(nil, up) }) {
 				_ = sh.g.cfg.Bus.Publish(up)

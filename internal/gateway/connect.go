@@ -238,9 +238,9 @@ func (sh *shard) askBackend(cl *client) {
 		cl *client
 		at int64
 	}{cl, sh.now + sh.g.cfg.VerdictTimeout.Milliseconds()})
-	sh.publish(cl.conn, sh.up(cl.conn, cl, &message.Up{
-		Type: message.EventConnect, WantVerdict: true, Auth: cl.entry.authOrEmpty(), Recovered: cl.recover != nil,
-	}))
+	up := sh.up(cl.conn, cl, message.EventConnect)
+	up.WantVerdict, up.Auth, up.Recovered = true, cl.entry.authOrEmpty(), cl.recover != nil
+	sh.publish(cl.conn, up)
 }
 
 func (sh *shard) expireVerdicts() {
@@ -445,10 +445,9 @@ func (sh *shard) accept(cl *client) {
 		}
 	} else {
 		cl.asked = true
-		sh.publish(c, sh.up(c, cl, &message.Up{
-			Type: message.EventConnect, Auth: cl.entry.authOrEmpty(),
-			Recovered: cl.recover != nil && cl.recover.returned,
-		}))
+		up := sh.up(c, cl, message.EventConnect)
+		up.Auth, up.Recovered = cl.entry.authOrEmpty(), cl.recover != nil && cl.recover.returned
+		sh.publish(c, up)
 	}
 	cl.entry = nil
 	sh.settle(c)
