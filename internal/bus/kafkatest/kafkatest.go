@@ -13,10 +13,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -143,19 +145,21 @@ func findScript() (string, error) {
 	}
 }
 
+// freeAddr returns an address that nobody has, below the range from which systems take
+// the ports of outgoing connections: one of these could have it when a broker that was
+// killed starts again.
 func freeAddr(t testing.TB) (addr, port string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port = strconv.Itoa(20000 + rand.IntN(12000))
+		addr = net.JoinHostPort("127.0.0.1", port)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr, port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	addr = l.Addr().String()
-	_, port, err = net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addr, port
+	t.Fatal("no port is free from 20000 to 31999")
+	return "", ""
 }
 
 func (b *Broker) launch() error {
