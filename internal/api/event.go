@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,9 @@ func (e *event) release() {
 		return
 	}
 	if e.rule != nil && e.rule.Ack == AckBackend {
-		e.ackError(e.s.base, &failure{code: codeUnavailable, message: "no backend has answered this event"})
+		ctx, cancel := context.WithTimeout(e.s.base, e.s.limits.CallTimeout) // whoever releases it has others to see to
+		defer cancel()
+		e.ackError(ctx, &failure{code: codeUnavailable, message: "no backend has answered this event"})
 	}
 	e.settled()
 }
@@ -65,11 +68,45 @@ func (e *event) ack(ctx context.Context, p message.Payload) {
 	e.s.count.acks.Add(1)
 	st := e.s.begin("ack", message.SpanProducer, e.trace, e.s.cfg.Now())
 	d := &message.Down{Ack: &message.Ack{Client: e.up.Client.ID, AckID: e.up.AckID, Payload: p, TraceParent: st.trace("")}}
-	err := e.s.sendToClient(ctx, e.up.Client, d)
+	err := e.tell(ctx, d)
 	st.end(e.s.cfg.Now(), problemOf(err))
 	if err != nil {
 		e.s.count.unanswered.Add(1)
 		e.s.log.Debug("an acknowledgement was lost", "event", e.up.ID, "trace_id", e.up.TraceID, "client", e.up.Client.ID, "error", err)
+	}
+}
+
+// How long an acknowledgement waits for a bus that is away, and between attempts. It is
+// as long as a client may be expected to wait: the event is done with afterwards, so
+// that it does not come again, nor does what would answer it.
+const (
+	ackPatience = time.Minute
+	ackAgain    = 100 * time.Millisecond
+)
+
+// tell sends an acknowledgement to whoever has the client. While the bus takes nothing,
+// it waits and tries again, and with it the lane or the call that it is for: what comes
+// after could not be sent either.
+func (e *event) tell(ctx context.Context, d *message.Down) error {
+	ctx, cancel := context.WithTimeout(ctx, ackPatience)
+	defer cancel()
+	again := time.NewTimer(ackAgain)
+	defer again.Stop()
+	for {
+		try, cancel := context.WithTimeout(ctx, e.s.limits.CallTimeout)
+		err := e.s.sendToClient(try, e.up.Client, d)
+		cancel()
+		if err == nil || errors.Is(err, message.ErrGone) {
+			return err
+		}
+		again.Reset(ackAgain)
+		select {
+		case <-again.C:
+		case <-e.s.patient.Done():
+			return err
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
 

@@ -192,11 +192,11 @@ func (s *Server) answerAndRelay(ctx context.Context, e *event) {
 	if !answer && e.rule.Relay == RelayNone {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.limits.CallTimeout)
-	defer cancel()
 	if answer {
 		e.ack(ctx, message.Payload{JSON: emptyArgs})
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.limits.CallTimeout)
+	defer cancel()
 	if e.rule.Relay != RelayNone {
 		s.relay(ctx, e)
 	}

@@ -51,6 +51,9 @@ type Server struct {
 	// base is the context of what the server does by itself; it ends when Run does.
 	base context.Context
 	stop context.CancelFunc
+	// patient ends before, when nobody is to be waited for any more.
+	patient context.Context
+	hurry   context.CancelFunc
 	// work counts the goroutines that the server started.
 	work sync.WaitGroup
 }
@@ -76,6 +79,7 @@ func New(cfg Config) (*Server, error) {
 		b.now, b.every = cfg.Now, 10*time.Second
 	}
 	s.base, s.stop = context.WithCancel(context.Background())
+	s.patient, s.hurry = context.WithCancel(s.base)
 	for i := range cfg.Backends {
 		d, err := s.newDispatcher(&s.cfg.Backends[i])
 		if err != nil {
@@ -116,6 +120,7 @@ func (s *Server) Run(ctx context.Context) error {
 	consuming.Go(func() error { return s.consumePushes(consumingCtx) })
 	err := consuming.Wait()
 
+	s.hurry()
 	s.groups.close() // their streams end, so that consumers go to another ws-api
 	s.intake.close()
 	s.drain()
