@@ -24,6 +24,7 @@ func TestKafka(t *testing.T) {
 		{"a stranger", testKafkaStranger},
 		{"SASL and TLS", testKafkaSecure},
 		{"subscribers of one of two APIs", testKafkaSubscribers},
+		{"dead for a while", testKafkaDead},
 		{"two gateways and an API", testKafkaCluster}, // the last: the broker dies in it
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, broker, strings.ReplaceAll(c.name, " ", "-")) })

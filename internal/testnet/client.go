@@ -43,7 +43,8 @@ type Message struct {
 // Client is a WebSocket client of Engine.IO 4. It belongs to one goroutine, but for
 // Kill.
 type Client struct {
-	Open engineio.OpenPacket
+	Open     engineio.OpenPacket
+	Patience time.Duration // for each read and write; Dial sets it to 15 s
 
 	nc     net.Conn
 	reader wsframe.Reader
@@ -106,7 +107,7 @@ func dial(base string, query url.Values, header http.Header) (*Client, error) {
 	if u.Scheme == "https" {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // of a test's server
 	}
-	c := &Client{nc: nc}
+	c := &Client{Patience: patience, nc: nc}
 	if err := c.shakeHands(r, key); err != nil {
 		c.Kill()
 		return nil, err
@@ -159,7 +160,7 @@ func (c *Client) Message() (Message, error) {
 		if c.failed != nil {
 			return Message{}, c.failed
 		}
-		_ = c.nc.SetReadDeadline(time.Now().Add(patience))
+		_ = c.nc.SetReadDeadline(time.Now().Add(c.Patience))
 		n, err := c.nc.Read(buf)
 		if n > 0 {
 			err = errors.Join(c.feed(buf[:n]), err)
@@ -219,7 +220,7 @@ func (c *Client) Texts(all ...string) error {
 }
 
 func (c *Client) write(b []byte) error {
-	_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.Patience))
 	_, err := c.nc.Write(b)
 	return err
 }
