@@ -39,6 +39,7 @@ func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	counter(m, "holdfast_volatile_dropped_total", "Volatile events dropped for a client that could not take them.", read(&s.Dropped))
 	counter(m, "holdfast_inbox_overflows_total", "Records that a shard's full inbox refused.", read(&s.Overflows))
 	counter(m, "holdfast_log_repairs_total", "Gaps in a room's messages fetched from its log.", read(&s.Repairs))
+	counter(m, "holdfast_log_holes_total", "Gaps of which the log did not have all any more: clients have missed messages.", read(&s.Holes))
 	counter(m, "holdfast_log_surveys_total", "Times that all rooms were compared with their logs, since the bus had lost it which ones are behind.", read(&s.Surveys))
 	counter(m, "holdfast_recovered_total", "Clients that came back and got what they missed.", read(&s.Recovered))
 	counter(m, "holdfast_not_recovered_total", "Clients that wanted to come back and had to begin anew.", read(&s.NotRecovered))

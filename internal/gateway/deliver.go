@@ -327,6 +327,7 @@ func (sh *shard) repaired(
 		sh.active[room] = sh.now // a log that has nothing is not asked again and again
 	}
 	if !complete && after.Seq != 0 {
+		sh.g.Stats.Holes.Add(1)
 		sh.g.cfg.Logger.Warn("messages are lost: the log no longer has them", "key", room.Key)
 	}
 	for _, r := range records {

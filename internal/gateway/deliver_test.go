@@ -216,6 +216,26 @@ func TestLogAway(t *testing.T) {
 	})
 }
 
+// TestLogTrimmed has a log that does not reach back to where a room is: what it has is
+// delivered, and the hole is counted.
+func TestLogTrimmed(t *testing.T) {
+	onEngines(t, func(t *testing.T, kind netpoll.Kind) {
+		w := newWorld(t, kind, nil)
+		c, _ := w.join(`"guid":"doc"`)
+		w.push("e", 0, room)
+		event(t, c, `["e",0]`)
+		for n := 1; n < 4; n++ {
+			w.append("e", n, room)
+		}
+		w.log.Drop(room, 2)
+		w.push("e", 4, room)
+		for n := 2; n < 5; n++ {
+			event(t, c, fmt.Sprintf(`["e",%d]`, n))
+		}
+		w.until("the hole is counted", func() bool { return w.gw.Stats.Holes.Load() == 1 })
+	})
+}
+
 // TestFullInbox has a shard fall behind: what its inbox refuses is repaired, and a
 // call is told.
 func TestFullInbox(t *testing.T) {

@@ -176,6 +176,7 @@ type Stats struct {
 	Dropped                 atomic.Int64 // volatile messages that a client was too slow for
 	Overflows               atomic.Int64 // records that a full inbox refused
 	Repairs                 atomic.Int64 // gaps fetched from a log
+	Holes                   atomic.Int64 // those of which the log did not have all any more
 	Surveys                 atomic.Int64 // times that all rooms were compared with their logs
 	Recovered, NotRecovered atomic.Int64
 	SlowConsumers           atomic.Int64

@@ -18,6 +18,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	records map[message.Key][]message.Logged
+	dropped map[message.Key]int // so many of the first are gone
 }
 
 // Append adds a push to the log of each of its targets and returns the stamps. It
@@ -54,6 +55,16 @@ func (l *Log) Heads(ctx context.Context, keys []message.Key) ([]message.Position
 	return out, nil
 }
 
+// Drop has the log of a key forget the first n that it ever had.
+func (l *Log) Drop(key message.Key, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dropped == nil {
+		l.dropped = make(map[message.Key]int)
+	}
+	l.dropped[key] = n
+}
+
 // Range is the node's view of the log.
 func (l *Log) Range(ctx context.Context, key message.Key, after message.Position, limit int) ([]message.Logged, bool, error) {
 	for _, g := range []*Gate{&l.Gate, &l.Ranges} {
@@ -65,9 +76,11 @@ func (l *Log) Range(ctx context.Context, key message.Key, after message.Position
 	defer l.mu.Unlock()
 	all := l.records[key]
 	from := min(max(int(after.Seq)-firstSeq, 0), len(all))
+	complete := after.Epoch == 1 && from >= l.dropped[key]
+	from = max(from, min(l.dropped[key], len(all)))
 	rest := all[from:]
 	if limit > 0 && len(rest) > limit {
 		rest = rest[:limit]
 	}
-	return append([]message.Logged(nil), rest...), after.Epoch == 1, nil
+	return append([]message.Logged(nil), rest...), complete, nil
 }

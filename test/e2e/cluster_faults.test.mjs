@@ -260,7 +260,8 @@ describe('a process that stands still and goes on', { ...holdfastOnly('it is one
   });
 
   it('a gateway: its clients are found again, and each is in one place', async (t) => {
-    const all = await traffic(t);
+    // More is pushed meanwhile than a log keeps otherwise.
+    const all = await traffic(t, { config: { recovery: { enabled: true, messages: 20_000, bytes: '64MiB' } } });
     const { gateway: victim, struck } = await all.busiest();
     await standStill(victim);
     await all.present(heals);
