@@ -194,7 +194,7 @@ func TestNodes(t *testing.T) {
 	want := `{"nodes":[` +
 		`{"name":"gw-a","kind":"gateway","version":"v1","clients":3,"load":0.25,"since":"1970-01-01T00:00:07Z","silent":9,"dead":true},` +
 		`{"name":"api","kind":"api","version":"v1","load":0,"since":"1970-01-01T00:00:08Z","silent":0}]}` + "\n"
-	if resp, body := get(t, h, "GET", "/console/nodes"); resp.StatusCode != 200 || body != want || resp.Header.Get("Content-Type") != "application/json" {
+	if resp, body := get(t, h, "GET", "/console/nodes"); resp.StatusCode != http.StatusOK || body != want || resp.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	if _, body := get(t, h, "GET", "/"); !strings.Contains(body, `id="nodes"`) {
@@ -205,14 +205,14 @@ func TestNodes(t *testing.T) {
 		t.Errorf("of none: %s", body)
 	}
 	err = errors.New("redis is away")
-	if resp, body := get(t, h, "GET", "/console/nodes"); resp.StatusCode != 503 || !strings.Contains(body, "redis is away") {
+	if resp, body := get(t, h, "GET", "/console/nodes"); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "redis is away") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
-	if resp, _ := get(t, h, "POST", "/console/nodes"); resp.StatusCode != 404 {
+	if resp, _ := get(t, h, "POST", "/console/nodes"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("POST: %d", resp.StatusCode)
 	}
 	none := Console(Config{})
-	if resp, _ := get(t, none, "GET", "/console/nodes"); resp.StatusCode != 404 {
+	if resp, _ := get(t, none, "GET", "/console/nodes"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("where nothing is known: %d", resp.StatusCode)
 	}
 	if _, body := get(t, none, "GET", "/"); strings.Contains(body, `id="nodes"`) {

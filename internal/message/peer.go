@@ -104,7 +104,9 @@ func parsePeer(headers []Header, body []byte) (*Peer, error) {
 	for _, h := range headers {
 		switch h.Name {
 		case headerPeer:
-			p.Kind = PeerKind(h.Value)
+			if p.Kind = PeerKind(h.Value); p.Kind == "" {
+				r.fail(h, "is empty")
+			}
 		case headerPeerFrom:
 			p.From = h.Value
 		case headerPeerGroup:
