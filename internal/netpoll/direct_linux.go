@@ -28,10 +28,16 @@ func directWritev(fd int, iov []unix.Iovec) (int, error) {
 	return direct(unix.SYS_WRITEV, fd, unsafe.Pointer(unsafe.SliceData(iov)), len(iov))
 }
 
-// direct makes a call with a pointer and a length, again when a signal interrupts it.
+// epollLook is epoll_wait that does not wait, for a timeout of 0 is what direct gives it.
+func epollLook(fd int, events []unix.EpollEvent) (int, error) {
+	return direct(unix.SYS_EPOLL_PWAIT, fd, unsafe.Pointer(unsafe.SliceData(events)), len(events))
+}
+
+// direct makes a call with a pointer and a length, and zeros where it takes more, again
+// when a signal interrupts it.
 func direct(call uintptr, fd int, p unsafe.Pointer, n int) (int, error) {
 	for {
-		r, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(p), uintptr(n))
+		r, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(p), uintptr(n), 0, 0, 0)
 		switch errno {
 		case 0:
 			return int(r), nil
@@ -68,21 +74,6 @@ func addressOf(from *unix.RawSockaddrAny) netip.Addr {
 		return netip.AddrFrom16((*unix.RawSockaddrInet6)(unsafe.Pointer(from)).Addr).Unmap()
 	}
 	return netip.Addr{}
-}
-
-// epollLook is epoll_wait that does not wait.
-func epollLook(fd int, events []unix.EpollEvent) (int, error) {
-	for {
-		r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd),
-			uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
-		switch errno {
-		case 0:
-			return int(r), nil
-		case unix.EINTR:
-		default:
-			return 0, errno
-		}
-	}
 }
 
 func epollControl(epoll, op, fd int, event *unix.EpollEvent) error {
