@@ -66,27 +66,5 @@ func BenchmarkKafkaLatency(b *testing.B) {
 func BenchmarkKafkaUpstream(b *testing.B) {
 	k := &kafkaWorld{broker: kafkatest.Start(b, "group.min.session.timeout.ms=500")}
 	bus := k.open(b, k.options("upstream"))
-	ctx, cancel := context.WithCancel(b.Context())
-	arrived, done := make(chan struct{}, 1<<16), make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = bus.Consume(ctx, func(*message.Up) { arrived <- struct{}{} })
-	}()
-	b.ReportAllocs()
-	sent, got := 0, 0
-	for b.Loop() {
-		for sent-got > 1<<14 {
-			<-arrived
-			got++
-		}
-		if bus.Publish(order(fmt.Sprint(sent%100), sent)) == nil {
-			sent++
-		}
-	}
-	for ; got < sent; got++ {
-		<-arrived
-	}
-	b.StopTimer()
-	cancel()
-	<-done
+	benchmarkUpstream(b, bus)
 }

@@ -118,7 +118,7 @@ func NewRedis(client rueidis.Client, opts RedisOptions) *Redis {
 	b.begin()
 	b.up.init(Options{UpItems: opts.UpItems, UpBytes: opts.UpBytes})
 	b.replies.init(opts.ReplyItems, opts.ReplyBytes)
-	b.claims.init()
+	b.claims.init(b.base)
 	b.work.Go(b.writeEvents)
 	b.work.Go(b.writeReplies)
 	return b

@@ -25,10 +25,11 @@ import (
 // works it out alone and they need not agree at every moment, for taking is a
 // compare-and-set.
 type claims struct {
-	nudge   chan struct{} // holds at most one: look at the claims now
-	changed chan struct{} // holds at most one: something to read
-	flush   chan struct{} // holds at most one: something was settled
-	stop    chan struct{} // closed when nothing is claimed any more
+	nudge   chan struct{}   // holds at most one: look at the claims now
+	changed chan struct{}   // holds at most one: something to read
+	flush   chan struct{}   // holds at most one: something was settled
+	going   context.Context // ends when nothing is claimed any more
+	stop    context.CancelFunc
 	ended   chan struct{} // closed when nothing that claims is on its way either
 
 	mu        sync.Mutex
@@ -63,15 +64,17 @@ type sighting struct {
 	since time.Time
 }
 
-func (c *claims) init() {
+func (c *claims) init(base context.Context) {
+	c.going, c.stop = context.WithCancel(base)
 	c.nudge, c.changed, c.flush = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
-	c.stop, c.ended, c.allDone = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	c.ended, c.allDone = make(chan struct{}), make(chan struct{})
 	c.seen = make(map[string]sighting)
 	for p := range c.parts {
 		c.parts[p].inflight = make(map[string]struct{})
 	}
 }
 
+// signal puts a token into a channel that holds at most one.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -206,19 +209,10 @@ func (c *claims) removed(done []settlement) {
 func (b *Redis) keepClaims() {
 	c := &b.claims
 	defer close(c.ended)
-	ctx, cancel := context.WithCancel(b.base) // for the pauses alone
-	defer cancel()
-	b.work.Go(func() {
-		select {
-		case <-c.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	})
 	again := b.backoff("beat")
-	for ctx.Err() == nil {
+	for c.going.Err() == nil {
 		if err := b.balance(b.base); err != nil {
-			again.failed(ctx, err)
+			again.failed(c.going, err)
 			continue
 		}
 		again.worked()
@@ -226,7 +220,7 @@ func (b *Redis) keepClaims() {
 		select {
 		case <-timer.C:
 		case <-c.nudge:
-		case <-ctx.Done():
+		case <-c.going.Done():
 		}
 		timer.Stop()
 	}
@@ -241,7 +235,7 @@ func (b *Redis) stopClaiming(ctx context.Context) {
 	if !began {
 		return
 	}
-	close(b.claims.stop)
+	b.claims.stop()
 	select {
 	case <-b.claims.ended:
 	case <-ctx.Done():

@@ -332,10 +332,7 @@ func (m *member) assigned(_ context.Context, _ *kgo.Client, added map[string][]i
 	for _, id := range added[m.topic] {
 		m.parts[id] = &part{id: id, since: time.Now(), position: kgo.EpochOffset{Epoch: -1, Offset: -1}, committed: -1}
 	}
-	select {
-	case m.renew <- struct{}{}:
-	default: // it is about to be
-	}
+	signal(m.renew)
 }
 
 // revoked holds the rebalance until what is in flight is settled and committed, but

@@ -393,7 +393,7 @@ func nothingLeft(t *testing.T, client rueidis.Client) {
 // Who lives and who is dead, step by step.
 func TestClaimsObserve(t *testing.T) {
 	var c claims
-	c.init()
+	c.init(t.Context())
 	start := time.Now()
 	const beat, dead = time.Second, 8 * time.Second
 	for i, step := range []struct {
@@ -420,28 +420,6 @@ func TestClaimsObserve(t *testing.T) {
 func BenchmarkRedisUpstream(b *testing.B) {
 	client := startRedis(b).client(b)
 	bus := NewRedis(client, RedisOptions{StreamItems: 1 << 20})
-	ctx, cancel := context.WithCancel(b.Context())
-	arrived, done := make(chan struct{}, 1<<16), make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = bus.Consume(ctx, func(*message.Up) { arrived <- struct{}{} })
-	}()
-	b.ReportAllocs()
-	sent, got := 0, 0
-	for b.Loop() {
-		for sent-got > 1<<14 {
-			<-arrived
-			got++
-		}
-		if bus.Publish(order(fmt.Sprint(sent%100), sent)) == nil {
-			sent++
-		}
-	}
-	for ; got < sent; got++ {
-		<-arrived
-	}
-	b.StopTimer()
-	cancel()
-	<-done
+	benchmarkUpstream(b, bus)
 	_ = bus.Close(context.Background())
 }

@@ -88,6 +88,13 @@ func (j *journal) count() int {
 	return j.all
 }
 
+// distinct is how many events of a key have come, whatever came twice.
+func (j *journal) distinct(key string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(slices.Compact(slices.Sorted(slices.Values(j.got[key]))))
+}
+
 func byNumber(a, b string) int {
 	if len(a) != len(b) {
 		return len(a) - len(b)
@@ -271,4 +278,31 @@ func testCloseFlushes(t *testing.T, open func() shared, _ int) {
 	if s := statsOf(b); s.UpItems != 0 || s.UpBytes != 0 || s.Published != 100 || s.Replied != 100 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// benchmarkUpstream publishes events and consumes them, as many at once as are wanted.
+func benchmarkUpstream(b *testing.B, bus transport) {
+	ctx, cancel := context.WithCancel(b.Context())
+	arrived, done := make(chan struct{}, 1<<16), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = bus.Consume(ctx, func(*message.Up) { arrived <- struct{}{} })
+	}()
+	b.ReportAllocs()
+	sent, got := 0, 0
+	for b.Loop() {
+		for sent-got > 1<<14 {
+			<-arrived
+			got++
+		}
+		if bus.Publish(order(fmt.Sprint(sent%100), sent)) == nil {
+			sent++
+		}
+	}
+	for ; got < sent; got++ {
+		<-arrived
+	}
+	b.StopTimer()
+	cancel()
+	<-done
 }

@@ -77,10 +77,7 @@ func (q *upstream) publish(up *message.Up) error {
 	q.bytes += size
 	q.published++
 	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default: // the consumer has a wake-up waiting already
-	}
+	signal(q.wake)
 	return nil
 }
 
