@@ -114,11 +114,7 @@ func parsePeer(headers []Header, body []byte) (*Peer, error) {
 		case headerPeerID:
 			p.ID = h.Value
 		case headerPeerAttempt:
-			n := r.number(h)
-			if n > 1<<32-1 {
-				r.fail(h, "is out of range")
-			}
-			p.Attempt = uint32(n)
+			p.Attempt = r.number32(h)
 		case headerPeerTrace:
 			p.Trace = h.Value
 		case headerPeerDequeued:

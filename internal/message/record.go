@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -178,6 +179,15 @@ func (r *recordReader) fail(h Header, why string) {
 	if r.err == nil {
 		r.err = fmt.Errorf("%w: %s %s", ErrRecord, h.Name, why)
 	}
+}
+
+// number32 reads a number of 32 bits.
+func (r *recordReader) number32(h Header) uint32 {
+	n := r.number(h)
+	if n > math.MaxUint32 {
+		r.fail(h, "is out of range")
+	}
+	return uint32(n)
 }
 
 func (r *recordReader) number(h Header) uint64 {

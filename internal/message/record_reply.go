@@ -47,11 +47,7 @@ func ParseReply(headers []Header, body []byte) (*Reply, error) {
 		case headerNode:
 			reply.Node = h.Value
 		case headerClients:
-			n := r.number(h)
-			if n > 1<<32-1 {
-				r.fail(h, "is out of range")
-			}
-			reply.Clients = uint32(n)
+			reply.Clients = r.number32(h)
 		case headerAnswer:
 			reply.Ack = &AckReply{Client: h.Value}
 		case headerDone:

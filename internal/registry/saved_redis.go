@@ -61,7 +61,7 @@ func (r *Redis) Save(ctx context.Context, s *message.Saved, ttl time.Duration) e
 		Script: saveScript, Keys: []string{r.savedKey(s.PID)},
 		Args: []string{
 			s.Tag, strconv.FormatUint(uint64(s.Gen), 10), string(client), string(generation),
-			strconv.FormatInt(max(ttl.Milliseconds(), 1), 10), strconv.Itoa(OlderGenerations),
+			millis(ttl), strconv.Itoa(OlderGenerations),
 		},
 	}})
 	if err != nil {
