@@ -90,8 +90,6 @@ const (
 func (e *event) tell(ctx context.Context, d *message.Down) error {
 	ctx, cancel := context.WithTimeout(ctx, ackPatience)
 	defer cancel()
-	again := time.NewTimer(ackAgain)
-	defer again.Stop()
 	for {
 		try, cancel := context.WithTimeout(ctx, e.s.limits.CallTimeout)
 		err := e.s.sendToClient(try, e.up.Client, d)
@@ -99,9 +97,8 @@ func (e *event) tell(ctx context.Context, d *message.Down) error {
 		if err == nil || errors.Is(err, message.ErrGone) {
 			return err
 		}
-		again.Reset(ackAgain)
 		select {
-		case <-again.C:
+		case <-time.After(ackAgain):
 		case <-e.s.patient.Done():
 			return err
 		case <-ctx.Done():

@@ -93,10 +93,7 @@ func (h *heads) note(node string, stamps []message.Stamp) {
 	}
 	if t != nil && len(t.fresh) >= headsKeys {
 		t.at = time.Time{}
-		select {
-		case h.wake <- struct{}{}:
-		default:
-		}
+		wakeUp(h.wake)
 	}
 }
 

@@ -82,6 +82,7 @@ func newPeers(s *Server) *peers {
 	}
 }
 
+// wakeUp puts a token into a channel that holds at most one.
 func wakeUp(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -162,8 +163,8 @@ func (p *peers) beat(ctx context.Context) error {
 		p.s.groups.peerTells(&m, len(all))
 		p.send(m.ID, &message.Peer{Kind: message.PeerSeen, Version: m.Version})
 	}
-	for _, m := range all {
-		if news {
+	if news {
+		for _, m := range all {
 			p.send(m.ID, &message.Peer{Kind: message.PeerLook})
 		}
 	}

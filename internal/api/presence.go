@@ -101,10 +101,7 @@ func (p *presence) schedule(r *roomChanges, at time.Time) {
 	r.at = at
 	heap.Push(&p.due, r)
 	if p.due[0] == r {
-		select {
-		case p.wake <- struct{}{}:
-		default:
-		}
+		wakeUp(p.wake)
 	}
 }
 
