@@ -167,11 +167,26 @@ func (m *mover) hold(path string) (reached chan struct{}, goOn func()) {
 	return reached, goOn
 }
 
+// shards is how many a node of the cluster has.
+const shards = 2
+
+// sendBeforeFreeze has the pushes lie before the freeze, in the inboxes of A's shards, which
+// go on when the returned function is called.
+func (m *mover) sendBeforeFreeze() (goOn func()) {
+	reached, take := m.hold(pathTake)
+	m.upgrade()
+	<-reached
+	goOn, waiting := m.still(m.a)
+	m.send("A")
+	take()
+	m.a.until("the freeze comes behind it", func() bool { return waiting() == 2*shards+1 })
+	return goOn
+}
+
 // TestPushInEachStageOfAMove plants a push that asks for an acknowledgement, and one that
 // does not, in each stage of a move, at the nodes that whoever pushes may know then: the
 // client gets each once, is asked once, and its answer arrives.
 func TestPushInEachStageOfAMove(t *testing.T) {
-	const shards = 2
 	for _, stage := range []struct {
 		name string
 		plan func(m *mover)
@@ -187,23 +202,10 @@ func TestPushInEachStageOfAMove(t *testing.T) {
 			m.send("B")
 		}},
 		{"in the turn of the freeze, old", func(m *mover) {
-			reached, take := m.hold(pathTake)
-			m.upgrade()
-			<-reached
-			goOn, waiting := m.still(m.a)
-			m.send("A")
-			take()
-			m.a.until("the freeze comes behind it", func() bool { return waiting() == 2*shards+1 })
-			goOn()
+			m.sendBeforeFreeze()()
 		}},
 		{"in the turn of the freeze, old; frozen, new", func(m *mover) {
-			reached, take := m.hold(pathTake)
-			m.upgrade()
-			<-reached
-			goOn, waiting := m.still(m.a)
-			m.send("A")
-			take()
-			m.a.until("the freeze comes behind it", func() bool { return waiting() == 2*shards+1 })
+			goOn := m.sendBeforeFreeze()
 			m.a.reg.Gate.Shut()
 			goOn()
 			m.b.until("it arrives", func() bool { return m.arriving() == 1 })
