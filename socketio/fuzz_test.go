@@ -134,7 +134,14 @@ func FuzzParseMsgpack(f *testing.F) {
 		if q, err := ParseMsgpack(wire, Limits{}); err != nil || !reflect.DeepEqual(p, q) {
 			t.Fatalf("%+v became %+v, %v", p, q, err)
 		}
-		if text, err := Parse(Append(nil, p), Limits{}); p.Type != ConnectError && (err != nil || !bytes.Equal(text.Data, p.Data)) {
+		text, err := Parse(Append(nil, p), Limits{})
+		switch {
+		case strings.Contains(p.Namespace, ","):
+			// The text form ends a namespace there, so that no server may have such a one.
+			if text.Namespace == p.Namespace {
+				t.Fatalf("%+v in text is %+v, %v", p, text, err)
+			}
+		case p.Type != ConnectError && (err != nil || !bytes.Equal(text.Data, p.Data)):
 			t.Fatalf("%+v in text is %+v, %v", p, text, err)
 		}
 		if p.Attachments > 0 {
