@@ -86,3 +86,45 @@ func TestReadmeShowsTheExamples(t *testing.T) {
 		}
 	}
 }
+
+var (
+	codeSpan = regexp.MustCompile("`([A-Za-z]+\\.[A-Za-z]+|[a-z][A-Za-z]+)`")
+	function = regexp.MustCompile(`(?m)^func (?:\(\w+ \*?(\w+)(?:\[\w+\])?\) )?(\w+)[(\[]`)
+)
+
+// The functions that docs/architecture.md sends its reader to are there.
+func TestArchitectureNamesFunctions(t *testing.T) {
+	page, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(page), "\n## One message in the code\n")
+	if !found {
+		t.Fatal("docs/architecture.md has no section about one message in the code")
+	}
+	there := make(map[string]bool)
+	for _, folder := range []string{"internal/gateway", "internal/session", "internal/api"} {
+		files, err := fs.Glob(os.DirFS(folder), "*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(path.Join(folder, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range function.FindAllSubmatch(text, -1) {
+				there[strings.TrimPrefix(string(m[1])+"."+string(m[2]), ".")] = true
+			}
+		}
+	}
+	names := codeSpan.FindAllStringSubmatch(section, -1)
+	if len(names) == 0 {
+		t.Fatal("the section names no function")
+	}
+	for _, m := range names {
+		if !there[m[1]] {
+			t.Errorf("docs/architecture.md: there is no function %s", m[1])
+		}
+	}
+}
