@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -148,12 +149,5 @@ func hostAddress() string {
 			six = ip.IP.String()
 		}
 	}
-	return firstOf(six, "127.0.0.1")
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
+	return cmp.Or(six, "127.0.0.1")
 }

@@ -3,7 +3,11 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
+
+	"connectrpc.com/connect"
 
 	"holdfast/internal/message"
 )
@@ -99,6 +103,17 @@ func (k *call) fail(node string, err error) {
 	defer k.mu.Unlock()
 	if n := k.nodes[node]; n != nil && !n.done {
 		n.done, n.err = true, err.Error()
+		k.waiting--
+	}
+	k.finish()
+}
+
+// absent says that node is gone, and its clients with it.
+func (k *call) absent(node string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if n := k.nodes[node]; n != nil && !n.done {
+		n.done, n.announced, n.gone = true, true, true
 		k.waiting--
 	}
 	k.finish()
@@ -206,13 +221,18 @@ func (o *outcome) missing() uint32 {
 	return 0
 }
 
-// absent says that node is gone, and its clients with it.
-func (k *call) absent(node string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if n := k.nodes[node]; n != nil && !n.done {
-		n.done, n.announced, n.gone = true, true, true
-		k.waiting--
+// failure says which nodes did not do what they were asked, and nil if all did.
+func (o *outcome) failure() error {
+	if len(o.failed) > 0 {
+		code := connect.CodeUnavailable
+		if strings.Contains(o.err, message.ErrFull.Error()) {
+			code = connect.CodeResourceExhausted
+		}
+		return connect.NewError(code, fmt.Errorf("%d clients reached; node %s: %s", o.clients, strings.Join(o.failed, ", "), o.err))
 	}
-	k.finish()
+	if len(o.silent) > 0 {
+		return connect.NewError(connect.CodeDeadlineExceeded,
+			fmt.Errorf("%d clients reached; no answer in time from node %s", o.clients, strings.Join(o.silent, ", ")))
+	}
+	return nil
 }

@@ -188,16 +188,12 @@ func (s *Server) relayable(ctx context.Context, e *event) bool {
 
 // answerAndRelay does what needs no backend.
 func (s *Server) answerAndRelay(ctx context.Context, e *event) {
-	answer := e.rule.Ack == AckDurable && e.up.WantsAck && !e.up.Acked
-	if !answer && e.rule.Relay == RelayNone {
-		return
-	}
-	if answer {
+	if e.rule.Ack == AckDurable {
 		e.ack(ctx, message.Payload{JSON: emptyArgs})
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.limits.CallTimeout)
-	defer cancel()
 	if e.rule.Relay != RelayNone {
+		ctx, cancel := context.WithTimeout(ctx, s.limits.CallTimeout)
+		defer cancel()
 		s.relay(ctx, e)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -275,22 +274,6 @@ func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.
 		resp.Acks = append(resp.Acks, &pb.Ack{Client: a.Client, Payload: payloadToProto(&a.Payload)})
 	}
 	return resp, nil
-}
-
-// failure says which nodes did not do what they were asked, and nil if all did.
-func (o *outcome) failure() error {
-	if len(o.failed) > 0 {
-		code := connect.CodeUnavailable
-		if strings.Contains(o.err, message.ErrFull.Error()) {
-			code = connect.CodeResourceExhausted
-		}
-		return connect.NewError(code, fmt.Errorf("%d clients reached; node %s: %s", o.clients, strings.Join(o.failed, ", "), o.err))
-	}
-	if len(o.silent) > 0 {
-		return connect.NewError(connect.CodeDeadlineExceeded,
-			fmt.Errorf("%d clients reached; no answer in time from node %s", o.clients, strings.Join(o.silent, ", ")))
-	}
-	return nil
 }
 
 // payloadToProto shares the payload's bytes, except for the text of JSON.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -95,13 +96,7 @@ func byNode(places []stamped) []nodeStamps {
 		}
 	}
 	slices.SortFunc(out, func(a, b nodeStamps) int {
-		switch {
-		case a.node < b.node:
-			return -1
-		case a.node > b.node:
-			return 1
-		}
-		return 0
+		return strings.Compare(a.node, b.node)
 	})
 	return out
 }

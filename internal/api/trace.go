@@ -1,8 +1,11 @@
 package api
 
 import (
+	"net/http"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"holdfast/internal/message"
 )
@@ -108,4 +111,38 @@ func problemOf(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// Names of the headers that say which trace a message belongs to.
+const (
+	headerTraceID     = "X-Trace-ID"
+	headerTraceParent = "traceparent"
+	maxTrace          = 256
+)
+
+// traceOf takes the trace from a request's own headers, else from those of the
+// call. What is too long or not text is not a trace.
+func traceOf(headers map[string]string, h http.Header) (id, parent string) {
+	for k, v := range headers {
+		switch {
+		case strings.EqualFold(k, headerTraceID):
+			id = v
+		case strings.EqualFold(k, headerTraceParent):
+			parent = v
+		}
+	}
+	if id == "" {
+		id = h.Get(headerTraceID)
+	}
+	if parent == "" {
+		parent = h.Get(headerTraceParent)
+	}
+	return trimTrace(id), trimTrace(parent)
+}
+
+func trimTrace(s string) string {
+	if len(s) > maxTrace || !utf8.ValidString(s) {
+		return ""
+	}
+	return s
 }

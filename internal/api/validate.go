@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"holdfast/internal/message"
 	pb "holdfast/proto/holdfast/v1/holdfastpb"
@@ -149,38 +148,4 @@ func isVersion(v string) bool {
 		}
 	}
 	return true
-}
-
-// Names of the headers that say which trace a message belongs to.
-const (
-	headerTraceID     = "X-Trace-ID"
-	headerTraceParent = "traceparent"
-	maxTrace          = 256
-)
-
-// traceOf takes the trace from a request's own headers, else from those of the
-// call. What is too long or not text is not a trace.
-func traceOf(headers map[string]string, h http.Header) (id, parent string) {
-	for k, v := range headers {
-		switch {
-		case strings.EqualFold(k, headerTraceID):
-			id = v
-		case strings.EqualFold(k, headerTraceParent):
-			parent = v
-		}
-	}
-	if id == "" {
-		id = h.Get(headerTraceID)
-	}
-	if parent == "" {
-		parent = h.Get(headerTraceParent)
-	}
-	return trimTrace(id), trimTrace(parent)
-}
-
-func trimTrace(s string) string {
-	if len(s) > maxTrace || !utf8.ValidString(s) {
-		return ""
-	}
-	return s
 }

@@ -63,7 +63,7 @@ func (g *Gateway) Audit(ctx context.Context, rate int) (dropped int, err error) 
 		if err != nil {
 			return dropped, err
 		}
-		dropped += g.registrar.disown(keys)
+		dropped += g.registrar.exitFrom(keys)
 		for _, key := range keys {
 			if err := g.tidy(ctx, key, &pace); err != nil {
 				return dropped, err

@@ -99,7 +99,7 @@ func (g *Gateway) receive(d *message.Down) error {
 			sh.sendAck(cl, d.Ack)
 			sh.ackWritten(d.Ack, at)
 		}, func(sh *shard, away *departure) {
-			sh.passOn(away, &late{down: d, done: func(uint32, string) {}})
+			sh.passOn(away, &errand{down: d, done: func(uint32, string) {}})
 		})
 	case d.Verdict != nil:
 		call := &nodeCall{g: g, id: d.Call, to: d.ReplyTo}
@@ -297,10 +297,10 @@ func (sh *shard) asked(call *ackCall) {
 	sh.endCall(call, false)
 }
 
-// endCall ends a call for which nobody is waited any more; with late set, also one
+// endCall ends a call for which nobody is waited any more; with overdue set, also one
 // whose clients have not answered.
-func (sh *shard) endCall(call *ackCall, late bool) {
-	if call.asking > 0 || len(call.waiting) > 0 && !late {
+func (sh *shard) endCall(call *ackCall, overdue bool) {
+	if call.asking > 0 || len(call.waiting) > 0 && !overdue {
 		return
 	}
 	delete(sh.calls, call.id)

@@ -162,23 +162,8 @@ func (g *Gateway) endOthers(ctx context.Context, id string, number uint64, befor
 			all.Go(func() { g.evictElsewhere(ctx, node, id, number) })
 		}
 	}
-	_ = g.left(ctx) // a node that stops writes it all the same
+	_ = g.outside(ctx) // a node that stops writes it all the same
 	all.Wait()
-}
-
-// left returns when it is outside that the clients have left whose sessions were ended
-// before: in the registry, and then on the bus.
-func (g *Gateway) left(ctx context.Context) error {
-	if err := g.registrar.flush(ctx); err != nil {
-		return err
-	}
-	for _, sh := range g.shards { // which publish what they hear of the registrar
-		_, _ = runOn(sh, func() bool { return true })
-	}
-	if bus, ok := g.cfg.Bus.(flusher); ok {
-		return bus.Flush(ctx)
-	}
-	return nil
 }
 
 // endHere ends the sessions that have a client here, unless they have it by a later claim,
@@ -266,7 +251,7 @@ func (g *Gateway) serveEvict(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := evictAnswer{Node: g.endHere(q.Client, q.Claim, g.claims.of(q.Client), false)}
-	if err := g.left(r.Context()); err != nil {
+	if err := g.outside(r.Context()); err != nil {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}

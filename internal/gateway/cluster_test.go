@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func TestForwardedAnswers(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.Header.Set("Origin", "https://app.example")
-				r.Header.Set("Content-Type", firstOf(tt.kind, "text/plain"))
+				r.Header.Set("Content-Type", cmp.Or(tt.kind, "text/plain"))
 				resp, err := x.a.http.Do(r)
 				if err != nil {
 					t.Fatal(err)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"holdfast/internal/hub"
@@ -144,12 +145,7 @@ type idRing struct {
 }
 
 func (r *idRing) has(id string) bool {
-	for _, x := range r.ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.ids, id)
 }
 
 func (r *idRing) add(id string) {
@@ -286,7 +282,7 @@ func (sh *shard) left(c *conn, a *session.Action) {
 		return
 	}
 	sh.unclaim(cl)
-	sh.arrived(cl)
+	sh.noLongerComes(cl)
 	if sh.verdicts[cl.id] == cl {
 		delete(sh.verdicts, cl.id)
 	}

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"slices"
 	"time"
 
@@ -130,6 +132,24 @@ func authObject(s *session.Session, namespace string, auth []byte) []byte {
 	return queryObject(string(auth))
 }
 
+// queryObject writes a query string as a JSON object of strings, as a protocol 4
+// namespace's query stands for its auth object.
+func queryObject(raw string) []byte {
+	values, err := url.ParseQuery(raw)
+	if err != nil && len(values) == 0 {
+		return nil
+	}
+	object := make(map[string]string, len(values))
+	for name, v := range values {
+		object[name] = v[0]
+	}
+	b, err := json.Marshal(object)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
 // refusal is an error that says what the client is told.
 type refusal interface {
 	error
@@ -175,13 +195,13 @@ func (sh *shard) identified(cl *client, id message.Identity, err error, back *co
 	}
 	cl.uid = id.UID
 	t := cl.traits.get()
-	t.profile, t.authType = id.Profile, firstOf(id.AuthType, t.authType)
+	t.profile, t.authType = id.Profile, cmp.Or(id.AuthType, t.authType)
 	cl.traits = t.keep()
 	if back != nil && back.saved.Client.UID != id.UID && !sh.g.cfg.AskBackend {
 		back = nil // somebody else's private ID
 	}
 	if c.order == "" {
-		c.order = firstOf(guid, id.UID, cl.id)
+		c.order = cmp.Or(guid, id.UID, cl.id)
 	}
 	if back != nil {
 		sh.restore(cl, back, func() { sh.decide(cl, id, guid) })
@@ -212,116 +232,6 @@ func (sh *shard) decide(cl *client, id message.Identity, guid string) {
 		rooms = []string{guid}
 	}
 	sh.admit(cl, rooms)
-}
-
-func firstOf(choices ...string) string {
-	for _, s := range choices {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
-}
-
-// verdictQueue has the clients that wait for a verdict, oldest first: they all
-// wait for the same time.
-type verdictQueue []struct {
-	cl *client
-	at int64
-}
-
-// askBackend has ws-api decide.
-func (sh *shard) askBackend(cl *client) {
-	cl.asked = true
-	sh.verdicts[cl.id] = cl
-	sh.waits = append(sh.waits, struct {
-		cl *client
-		at int64
-	}{cl, sh.now + sh.g.cfg.VerdictTimeout.Milliseconds()})
-	up := sh.up(cl.conn, cl, message.EventConnect)
-	up.WantVerdict, up.Auth, up.Recovered = true, cl.entry.authOrEmpty(), cl.recover != nil
-	sh.publish(cl.conn, up)
-}
-
-func (sh *shard) expireVerdicts() {
-	n := 0
-	for _, w := range sh.waits {
-		if w.at > sh.now {
-			break
-		}
-		n++
-		if sh.verdicts[w.cl.id] == w.cl {
-			delete(sh.verdicts, w.cl.id)
-			sh.refuse(w.cl, "the backend did not answer in time; try again", "DEADLINE_EXCEEDED", true)
-		}
-	}
-	sh.waits = append(sh.waits[:0], sh.waits[n:]...)
-	if len(sh.waits) == 0 {
-		sh.waits = nil
-	}
-}
-
-// passVerdict takes a verdict to the shard whose client waits for it. That is not
-// always the one that the ID says: a client that came back keeps an ID that was made
-// for another session. left is how many shards have not been asked.
-func (sh *shard) passVerdict(v *message.Verdict, call *nodeCall, left int) {
-	pass := func() {
-		if left == 1 {
-			call.reply(message.Reply{Done: true, Err: "the client is gone"})
-			return
-		}
-		sh.g.shards[(sh.index+1)%len(sh.g.shards)].passVerdict(v, call, left-1)
-	}
-	posted := sh.inbox.post(func() {
-		if cl := sh.verdicts[v.Client]; cl != nil {
-			sh.verdict(cl, v, call)
-		} else {
-			pass()
-		}
-	})
-	if !posted {
-		pass()
-	}
-}
-
-// verdict carries out what ws-api has decided about a CONNECT.
-func (sh *shard) verdict(cl *client, v *message.Verdict, call *nodeCall) {
-	delete(sh.verdicts, v.Client)
-	cl.entry.call, cl.entry.replyTo = call.id, call.to
-	if v.Reject != nil {
-		cl.asked = false // who was never let in does not leave either
-		sh.refuseWith(cl, v.Reject.Message, v.Reject.Data)
-		sh.replyVerdict(cl, "")
-		return
-	}
-	if v.UID != "" {
-		cl.uid = v.UID
-	}
-	if v.Profile != "" {
-		t := cl.traits.get()
-		t.profile = v.Profile
-		cl.traits = t.keep()
-	}
-	if cl.recover != nil && cl.recover.uid != cl.uid {
-		// The private ID was another user's: this client begins anew.
-		sh.replyVerdict(cl, "the client is asked about again under a new ID")
-		sh.unclaim(cl)
-		cl.recover, cl.entry.back = nil, nil
-		if err := sh.name(cl); err != nil {
-			sh.refuse(cl, "no ID can be made at the moment; try again", "UNAVAILABLE", true)
-			return
-		}
-		sh.askBackend(cl)
-		return
-	}
-	sh.admit(cl, v.JoinRooms)
-}
-
-// replyVerdict tells ws-api that the client has its answer, or why it has none.
-func (sh *shard) replyVerdict(cl *client, why string) {
-	call := nodeCall{g: sh.g, id: cl.entry.call, to: cl.entry.replyTo}
-	cl.entry.call = ""
-	call.reply(message.Reply{Clients: 1, Done: true, Err: why})
 }
 
 // admit gives a client its seats and has its memberships written.
@@ -432,7 +342,7 @@ func (sh *shard) accept(cl *client) {
 	pid := sh.beginRecovery(cl)
 	cl.accepted = true
 	sh.clients[cl.id] = cl
-	sh.arrived(cl)
+	sh.noLongerComes(cl)
 	sh.g.Stats.count(&c.session, 1)
 	c.session.Accept(cl.sock, id, pid, sh.now)
 	if c.from.later != nil {
@@ -453,119 +363,9 @@ func (sh *shard) accept(cl *client) {
 	sh.settle(c)
 }
 
-// arrived says that a client is in, or has gone.
-func (sh *shard) arrived(cl *client) {
+// noLongerComes says that a client is in, or has gone.
+func (sh *shard) noLongerComes(cl *client) {
 	if sh.coming[cl.id] == cl {
 		delete(sh.coming, cl.id)
 	}
-}
-
-// join puts an accepted client into rooms and calls done when the registry has it.
-func (sh *shard) join(cl *client, rooms []string, done func(in bool)) {
-	if !cl.accepted {
-		done(false)
-		return
-	}
-	if keys := sh.strangeTo(cl, rooms); len(keys) > 0 {
-		sh.joinBehind(cl, rooms, keys, done)
-		return
-	}
-	sh.enter(cl, rooms, nil, done)
-}
-
-// enter is join for a client that gets nothing of some of the rooms that is not beyond
-// a position.
-func (sh *shard) enter(cl *client, rooms []string, beyond map[message.Key]message.Position, done func(in bool)) {
-	var fresh []string
-	var keys []message.Key
-	had := len(cl.appendRooms(nil))
-	for _, room := range unique(rooms) {
-		key := message.RoomKey(cl.sock.Namespace, room)
-		if r := sh.hub.Room(key); r != nil && hub.SeatOf(cl, r) != nil {
-			continue
-		}
-		if had+len(fresh) >= sh.g.cfg.MaxRooms {
-			sh.g.cfg.Logger.Warn("a client is in too many rooms to join another", "client", cl.id, "room", room)
-			break
-		}
-		fresh, keys = append(fresh, room), append(keys, key)
-	}
-	if len(fresh) == 0 {
-		sh.g.registrar.submit(op{done: func([]message.Position) {
-			if !sh.inbox.post(func() { done(true) }) {
-				done(true)
-			}
-		}}, nil, nil)
-		return
-	}
-	enter, entered := sh.seat(cl, keys)
-	sh.standBeyond(cl, beyond)
-	o := op{
-		changes: []message.Change{sh.change(message.ChangeJoin, cl, fresh)},
-		heads:   enter,
-	}
-	sh.expect(cl, keys, &o)
-	if cl.recover != nil && !cl.sock.Gone() {
-		sh.save(cl, &o)
-	}
-	o.done = func(heads []message.Position) {
-		joined := sh.inbox.post(func() {
-			sh.goLive(entered, heads[:min(len(heads), len(entered))])
-			sh.standIn(cl, &o)
-			done(true)
-		})
-		if !joined {
-			done(true)
-		}
-	}
-	sh.g.registrar.submit(o, enter, nil)
-}
-
-// leave takes a client out of rooms.
-func (sh *shard) leave(cl *client, rooms []string) {
-	var exit []message.Key
-	var gone []string
-	sh.joins.drop(cl, rooms)
-	for _, room := range rooms {
-		key := message.RoomKey(cl.sock.Namespace, room)
-		r, last := sh.hub.Leave(cl, key)
-		if r == nil {
-			continue
-		}
-		gone = append(gone, room)
-		if cl.recover != nil {
-			delete(cl.recover.late, key)
-		}
-		if last {
-			exit = append(exit, key)
-			sh.abandon(r)
-		}
-	}
-	if len(gone) == 0 {
-		return
-	}
-	sh.g.registrar.submit(op{
-		changes: []message.Change{sh.change(message.ChangeLeave, cl, gone)},
-	}, nil, exit)
-	sh.saveAgain(cl)
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
-}
-
-// unique returns the list without repetitions, in its order.
-func unique(list []string) []string {
-	var out []string
-	for _, s := range list {
-		if !contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
 }

@@ -39,15 +39,8 @@ type frozen struct {
 	hand     *handover
 	old      []*client     // in the order of hand.Clients
 	exits    []message.Key // of which this shard has lost its last member
-	late     []*late       // what came for the clients meanwhile
+	errands  []*errand     // what came for the clients meanwhile
 	deadline int64
-}
-
-// late is a record for clients of a session that is on its way.
-type late struct {
-	down *message.Down
-	ack  func(a *message.AckReply)        // called for each, before done; only where the record wants them
-	done func(clients uint32, why string) // called once
 }
 
 // How long a frozen session waits for the other node to confirm that it has it, how
@@ -61,9 +54,6 @@ const (
 
 // maxLook bounds the sessions about which a node is asked at once.
 const maxLook = 1000
-
-// maxLate bounds what is kept for the clients of one frozen session, in records.
-const maxLate = 1024
 
 // departure returns the tombstone of a session, nil when there is none.
 func (sh *shard) departure(sid string) *departure {
@@ -291,8 +281,8 @@ func (sh *shard) confirm(q *sessionCall) int {
 	sh.away.fresh[d] = struct{}{}
 	sh.g.Stats.MovedOut.Add(1)
 	sh.g.registrar.submit(op{}, nil, f.exits)
-	for _, l := range f.late {
-		sh.passOn(d, l)
+	for _, e := range f.errands {
+		sh.passOn(d, e)
 	}
 	return http.StatusOK
 }
@@ -306,8 +296,8 @@ func (sh *shard) takeBack(d *departure) {
 		sh.g.cfg.Logger.Error("a session cannot go on", "session", message.PublicID(d.sid), "err", err)
 		sh.bury(d)
 	}
-	for _, l := range f.late {
-		sh.g.callFor(l)
+	for _, e := range f.errands {
+		sh.g.callFor(e)
 	}
 }
 
@@ -325,8 +315,8 @@ func (sh *shard) bury(d *departure) {
 func (sh *shard) endDepartures() {
 	for d := range sh.away.frozen {
 		sh.bury(d)
-		for _, l := range d.frozen.late {
-			l.done(0, "the node stops")
+		for _, e := range d.frozen.errands {
+			e.done(0, "the node stops")
 		}
 	}
 	sh.away.bySession, sh.away.byClient, sh.away.frozen, sh.away.fresh = nil, nil, nil, nil
@@ -473,39 +463,4 @@ func (sh *shard) ackedAway(q *ackCallAway) int {
 		}
 	}
 	return http.StatusGone
-}
-
-// passOn brings a record to the node that has the client now, or keeps it until that
-// is known.
-func (sh *shard) passOn(d *departure, l *late) {
-	switch f := d.frozen; {
-	case f == nil:
-		sh.g.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(sh.g.ctx, l.limit())
-			defer cancel()
-			var answer callAnswer
-			if _, err := sh.g.ask(ctx, d.node, pathCall, l.down, &answer); err != nil {
-				answer.Err = "the client's node cannot be reached"
-			}
-			for i := range answer.Acks {
-				l.ack(&answer.Acks[i])
-			}
-			l.done(answer.Clients, answer.Err)
-		})
-	case len(f.late) >= maxLate:
-		l.done(0, message.ErrFull.Error())
-	default:
-		f.late = append(f.late, l)
-	}
-}
-
-// controlKey is whom a join, a leave or a disconnect concerns.
-func controlKey(d *message.Down) message.Key {
-	switch {
-	case d.Join != nil:
-		return d.Join.To
-	case d.Leave != nil:
-		return d.Leave.To
-	}
-	return d.Disconnect.To
 }

@@ -16,4 +16,23 @@
 // shard and no reader of the bus ever waits on one. What may block (the
 // registry, the logs, the check of a token) is asked by other goroutines, and
 // the answer comes back through the inbox.
+//
+// Where to look, by the names of files:
+//
+//	seams                              what is needed of others
+//	gateway, shard, inbox              the node, its shards, and how others reach those
+//	door, greeter                      connections from their first byte, before they say what they want
+//	http…, endpoint, admission,        handshakes, polls, posts and upgrades that net/http serves
+//	origin, cors, bundle, devices
+//	conn, socket, output               a session with what carries it, in both directions
+//	connect, verdict, join             clients come in, and into rooms
+//	backlog                            events go up
+//	calls, deliver, jobs, filter       records come down
+//	heads, producers                   records that the bus has lost
+//	recovery, offset, save, claims,    clients that come back
+//	twice
+//	passage, arrive, adopt, depart,    sessions that go from node to node, and requests that are passed on
+//	moved, peers, forward
+//	registrar, walk, audit             what is written to the registry
+//	stats, observe                     what is counted and measured
 package gateway

@@ -41,8 +41,8 @@ func (f *filter) passes(cl *client) bool {
 	return true
 }
 
-// version reads the three numbers of a semantic version; what cannot be read is
-// 0. A pre-release counts as the version before it does not matter here.
+// version reads the three numbers of a semantic version; what cannot be read is 0. A
+// pre-release counts as its release.
 func version(s string) []int {
 	s = strings.TrimPrefix(s, "v")
 	if i := strings.IndexAny(s, "-+"); i >= 0 {

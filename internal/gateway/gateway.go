@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -105,29 +106,19 @@ func (c Config) withDefaults() Config {
 	if len(c.Endpoints) == 0 {
 		c.Endpoints = []Endpoint{{Path: "/socket.io/", Polling: true, WebSocket: true, V3: true, V4: true, JSONP: true}}
 	}
-	setInt := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	setTime := func(v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	setInt(&c.Shards, runtime.GOMAXPROCS(0))
-	setInt(&c.DeflateThreshold, 1024)
-	setInt(&c.MaxRooms, 1000)
-	setInt(&c.MaxHeaders, 100)
-	setInt(&c.MaxPendingAcks, 65_536)
-	setInt(&c.InboxRecords, 65_536)
-	setInt(&c.InboxBytes, 64<<20)
-	setInt(&c.PollingResponse, 1_000_000)
-	setTime(&c.VerdictTimeout, 15*time.Second)
-	setTime(&c.UpgradeTimeout, 10*time.Second)
-	setTime(&c.HeaderTimeout, 10*time.Second)
-	setInt(&c.HeaderBytes, 16<<10)
-	setTime(&c.Window, 2*time.Minute)
+	c.Shards = cmp.Or(c.Shards, runtime.GOMAXPROCS(0))
+	c.DeflateThreshold = cmp.Or(c.DeflateThreshold, 1024)
+	c.MaxRooms = cmp.Or(c.MaxRooms, 1000)
+	c.MaxHeaders = cmp.Or(c.MaxHeaders, 100)
+	c.MaxPendingAcks = cmp.Or(c.MaxPendingAcks, 65_536)
+	c.InboxRecords = cmp.Or(c.InboxRecords, 65_536)
+	c.InboxBytes = cmp.Or(c.InboxBytes, 64<<20)
+	c.PollingResponse = cmp.Or(c.PollingResponse, 1_000_000)
+	c.VerdictTimeout = cmp.Or(c.VerdictTimeout, 15*time.Second)
+	c.UpgradeTimeout = cmp.Or(c.UpgradeTimeout, 10*time.Second)
+	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 10*time.Second)
+	c.HeaderBytes = cmp.Or(c.HeaderBytes, 16<<10)
+	c.Window = cmp.Or(c.Window, 2*time.Minute)
 	c.Session = c.Session.WithDefaults()
 	return c
 }
@@ -163,34 +154,6 @@ type Gateway struct {
 	claims   claims
 
 	producers producers
-}
-
-// Stats counts what happened on a node since it started. All fields may be read
-// at any time.
-type Stats struct {
-	Sessions, Clients       atomic.Int64 // now
-	Blocked, BlockedBytes   atomic.Int64 // sockets that take nothing now, and what was framed for them
-	Handshakes, Refused     atomic.Int64
-	Upgrades                atomic.Int64
-	EventsIn, EventsOut     atomic.Int64
-	Dropped                 atomic.Int64 // volatile messages that a client was too slow for
-	Overflows               atomic.Int64 // records that a full inbox refused
-	Repairs                 atomic.Int64 // gaps fetched from a log
-	Holes                   atomic.Int64 // those of which the log did not have all any more
-	Surveys                 atomic.Int64 // times that all rooms were compared with their logs
-	Recovered, NotRecovered atomic.Int64
-	SlowConsumers           atomic.Int64
-	Malformed               atomic.Int64 // sessions that ended for what they sent
-	Strays                  atomic.Int64 // entries of the registry that an audit took out
-	PausedReads             atomic.Int64 // times that a full upstream paused sockets
-
-	// Of the link between nodes: clients' requests that were passed on to the owners of
-	// their sessions, or served here for others, and the bytes of bodies both ways.
-	ForwardedOut, ForwardedIn atomic.Int64
-	LinkBytesOut, LinkBytesIn atomic.Int64
-	MovedOut, MovedIn         atomic.Int64 // sessions that went on to another node, or came from one
-
-	kinds kinds
 }
 
 // New makes a gateway. It serves from Run on.

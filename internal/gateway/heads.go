@@ -10,9 +10,10 @@ import (
 
 // A record that the bus lost shows by its successor. When it was the last one of its
 // room nothing comes after it but what its producer tells (producers.go). One that no
-// producer knows of, since it died between the log and the bus, shows by nothing, so a shard compares the positions of rooms that have
-// just been active with the heads of their logs, and has fetched what is behind.
-// Rooms that are idle cost nothing: they are not in the table.
+// producer tells of, since that died between the log and the bus, shows by nothing. So
+// a shard compares the positions of rooms that have just been active with the heads of
+// their logs, and has fetched what is behind. Rooms that are idle cost nothing: they are
+// not in the table.
 
 // How often heads are compared, how long a room counts as active after a record or
 // a repair, and how long the answer may take, in milliseconds.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/subtle"
 	"errors"
 	"io"
 	"net"
@@ -298,6 +299,9 @@ func (sh *shard) find(sid string) *conn {
 	}
 	return nil
 }
+
+// equalSecret compares two session IDs in constant time.
+func equalSecret(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 // remoteIP returns the address of the client: the peer's, or the one that a
 // trusted proxy names.

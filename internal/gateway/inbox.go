@@ -109,8 +109,8 @@ func (b *inbox) call(size int, run func()) error {
 	return b.bounded(size, task{run: run}, nil)
 }
 
-// deliver queues a record that came at a time. It fails as call does; the rooms of a recoverable record
-// for which there was no room are noted for repair.
+// deliver queues a record that came at a time. It fails as call does; the rooms of a
+// recoverable record for which there was no room are noted for repair.
 func (b *inbox) deliver(d *message.Delivery, at int64) error {
 	return b.bounded(d.Size(), task{record: d, at: at}, d)
 }

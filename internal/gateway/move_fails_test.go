@@ -262,7 +262,7 @@ func TestCallsDuringAMove(t *testing.T) {
 				n := 0
 				x.a.onShards(func(sh *shard) {
 					for d := range sh.away.frozen {
-						n += len(d.frozen.late)
+						n += len(d.frozen.errands)
 					}
 				})
 				return n == 4

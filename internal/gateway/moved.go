@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"holdfast/internal/hub"
@@ -30,6 +32,17 @@ const (
 	maxFirst  = 4096
 	maxLately = 1024
 )
+
+// errand is a record for a client of a session that moves, with who waits for what comes
+// of it.
+type errand struct {
+	down *message.Down
+	ack  func(a *message.AckReply)        // called for each, before done; only where the record wants them
+	done func(clients uint32, why string) // called once
+}
+
+// maxErrands bounds what is kept for the clients of one session that moves, in records.
+const maxErrands = 1024
 
 // lately is what has come in the last moments and is in no log, oldest first. Whoever
 // moves takes along what was for them.
@@ -121,7 +134,7 @@ func (sh *shard) firstFor(clients []*client, call string) []*client {
 // client's logs tell that it has missed. One that asks for an acknowledgement counts the
 // client when it has arrived.
 func (sh *shard) keepUnlogged(cl *client, s *send) {
-	if cl.entry == nil || cl.conn.passage == nil || cl.conn.passage.hand == nil || len(cl.conn.passage.later) >= maxLate {
+	if cl.entry == nil || cl.conn.passage == nil || cl.conn.passage.hand == nil || len(cl.conn.passage.later) >= maxErrands {
 		return
 	}
 	one := send{push: s.push, ask: s.ask, filter: s.filter}
@@ -142,6 +155,38 @@ func (sh *shard) keepUnlogged(cl *client, s *send) {
 			}
 		}
 	})
+}
+
+// passOn brings a record to the node that has the client now, or keeps it until that
+// is known.
+func (sh *shard) passOn(d *departure, e *errand) {
+	switch f := d.frozen; {
+	case f == nil:
+		sh.g.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(sh.g.ctx, e.limit())
+			defer cancel()
+			var answer callAnswer
+			if _, err := sh.g.ask(ctx, d.node, pathCall, e.down, &answer); err != nil {
+				answer.Err = "the client's node cannot be reached"
+			}
+			for i := range answer.Acks {
+				e.ack(&answer.Acks[i])
+			}
+			e.done(answer.Clients, answer.Err)
+		})
+	case len(f.errands) >= maxErrands:
+		e.done(0, message.ErrFull.Error())
+	default:
+		f.errands = append(f.errands, e)
+	}
+}
+
+// limit is how long the other node may take.
+func (e *errand) limit() time.Duration {
+	if e.down.Push == nil || !e.down.Push.WantAcks || e.down.Expires.IsZero() {
+		return callTime
+	}
+	return max(time.Until(e.down.Expires), 0) + time.Second // for it to say who has not answered
 }
 
 // toAway calls pass for each client behind a key that has left the shard: one that is
@@ -194,7 +239,7 @@ func (sh *shard) deliverAway(d *message.Delivery) {
 	}
 	sh.cameLately(d)
 	sh.stampsAway(d.Stamps, func(away *departure, to message.Key) {
-		sh.passOn(away, &late{down: &message.Down{Push: alone(d, to)}, done: func(uint32, string) {}})
+		sh.passOn(away, &errand{down: &message.Down{Push: alone(d, to)}, done: func(uint32, string) {}})
 	})
 }
 
@@ -216,7 +261,7 @@ func (sh *shard) askAway(d *message.Down, node *nodeCall) (asked int) {
 	sh.stampsAway(d.Push.Stamps, func(away *departure, to message.Key) {
 		asked++
 		node.running.Add(1)
-		sh.passOn(away, &late{
+		sh.passOn(away, &errand{
 			down: &message.Down{Push: alone(d.Push, to), Expires: d.Expires},
 			ack:  func(a *message.AckReply) { node.reply(message.Reply{Ack: a}) },
 			done: func(n uint32, why string) {
@@ -278,7 +323,7 @@ func (sh *shard) controlAway(d *message.Down, call *nodeCall) {
 			x.To = to
 			one.Disconnect = &x
 		}
-		sh.passOn(away, &late{down: &one, done: func(n uint32, why string) {
+		sh.passOn(away, &errand{down: &one, done: func(n uint32, why string) {
 			call.clients.Add(n)
 			if why != "" {
 				call.fail(why)
@@ -288,25 +333,28 @@ func (sh *shard) controlAway(d *message.Down, call *nodeCall) {
 	})
 }
 
+// controlKey is whom a join, a leave or a disconnect concerns.
+func controlKey(d *message.Down) message.Key {
+	switch {
+	case d.Join != nil:
+		return d.Join.To
+	case d.Leave != nil:
+		return d.Leave.To
+	}
+	return d.Disconnect.To
+}
+
 func (h *handedClient) behind(key message.Key) bool {
 	if h.Info.Namespace != key.Namespace() {
 		return false
 	}
 	switch key.Kind() {
 	case message.KindRoom:
-		return contains(h.Rooms, key.Name())
+		return slices.Contains(h.Rooms, key.Name())
 	case message.KindUser:
 		return h.Info.UID == key.Name()
 	case message.KindAll:
 		return true
 	}
 	return false
-}
-
-// limit is how long the other node may take.
-func (l *late) limit() time.Duration {
-	if l.down.Push == nil || !l.down.Push.WantAcks || l.down.Expires.IsZero() {
-		return callTime
-	}
-	return max(time.Until(l.down.Expires), 0) + time.Second // for it to say who has not answered
 }

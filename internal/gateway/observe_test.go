@@ -111,27 +111,24 @@ func TestKindsFollowTheTransport(t *testing.T) {
 	check("after the end", 0, 0)
 }
 
-// TestQueuesShowWhatWaits looks at a node whose registry and bus do not answer.
+// TestQueuesShowWhatWaits looks at a node whose registry does not answer.
 func TestQueuesShowWhatWaits(t *testing.T) {
 	w := newWorld(t, netpoll.Auto, func(c *Config) { c.Shards = 1 })
-	c, _ := w.join(`"guid":"doc"`)
+	w.join(`"guid":"doc"`)
 	if q := w.gw.Queues(); q.Inboxes[0].MaxItems == 0 || q.Backlogs[0].MaxBytes == 0 || q.Registrar.MaxItems == 0 {
 		t.Errorf("bounds are missing: %+v", q)
 	}
 	w.reg.Gate.Shut()
-	if err := c.Text(`42["say"]`); err != nil {
-		t.Fatal(err)
-	}
-	other := w.dial()
-	if err := other.Text(`40{"guid":"doc"}`); err != nil {
-		t.Fatal(err)
-	}
-	third := w.dial()
-	if err := third.Text(`40{"guid":"doc"}`); err != nil {
-		t.Fatal(err)
-	}
-	// One op is being carried out, and what comes meanwhile waits.
-	w.until("the registrar has something to do", func() bool { return w.gw.Queues().Registrar.Items > 0 })
+	// One batch is being carried out, and what comes meanwhile waits. How many come in time
+	// for that batch is for the scheduler to say, so people come until somebody waits.
+	w.until("the registrar has something to do", func() bool {
+		if w.gw.Queues().Registrar.Items == 0 {
+			if err := w.dial().Text(`40{"guid":"doc"}`); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return w.gw.Queues().Registrar.Items > 0
+	})
 	w.reg.Gate.Open()
 	w.until("it is done", func() bool { return w.gw.Queues().Registrar.Items == 0 })
 }

@@ -170,7 +170,7 @@ func (sh *shard) hand(cl *client) handedClient {
 	return h
 }
 
-// originOf returns what the handshake told, shared with those that told the same.
+// origin returns what the handshake told, shared with those that told the same.
 func (h *handover) origin(g *Gateway) *origin {
 	header := make(http.Header, len(h.Headers))
 	for name, value := range h.Headers {

@@ -174,7 +174,9 @@ func (g *Gateway) serveTake(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		return
 	}
-	if err := g.outside(r.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), settleTime)
+	defer cancel()
+	if err := g.outside(ctx); err != nil {
 		g.cfg.Logger.Info("a session stays, for what it has said cannot be written", "session", message.PublicID(q.SID), "err", err)
 		_, _ = runOn(sh, func() int { return sh.leaveVisit(&q) })
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -216,13 +218,15 @@ type flusher interface {
 	Flush(ctx context.Context) error
 }
 
-// outside returns when all that this node has written and published up to now is
-// there, so that another one can speak after it.
+// outside returns when all that this node has written and published up to now, and what
+// follows from that, is outside, so that another one can speak after it: in the registry,
+// and then on the bus.
 func (g *Gateway) outside(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
 	if err := g.registrar.flush(ctx); err != nil {
 		return fmt.Errorf("wait for the registry: %w", err)
+	}
+	for _, sh := range g.shards { // which publish what they hear of the registrar
+		_, _ = runOn(sh, func() bool { return true })
 	}
 	if bus, ok := g.cfg.Bus.(flusher); ok {
 		return bus.Flush(ctx)
@@ -239,7 +243,7 @@ func (g *Gateway) serveCall(w http.ResponseWriter, r *http.Request) {
 	answered := make(chan callAnswer, 1)
 	var mu sync.Mutex // shards answer side by side
 	var acks []message.AckReply
-	g.callFor(&late{
+	g.callFor(&errand{
 		down: &d,
 		ack: func(a *message.AckReply) {
 			mu.Lock()
@@ -262,17 +266,17 @@ func (g *Gateway) serveCall(w http.ResponseWriter, r *http.Request) {
 }
 
 // callFor carries a record out on this node, for somebody who waits.
-func (g *Gateway) callFor(l *late) {
-	d := l.down
+func (g *Gateway) callFor(e *errand) {
+	d := e.down
 	switch {
 	case d.Ack != nil:
 		_ = g.receive(d) // an acknowledgement is never refused
-		l.done(0, "")
+		e.done(0, "")
 	case d.Join != nil, d.Leave != nil, d.Disconnect != nil:
 		call := g.newCall(d)
 		call.sink = func(r message.Reply) {
 			if r.Done {
-				l.done(r.Clients, r.Err)
+				e.done(r.Clients, r.Err)
 			}
 		}
 		call.each(0, func(sh *shard) { sh.control(d, call) })
@@ -281,9 +285,9 @@ func (g *Gateway) callFor(l *late) {
 		call.sink = func(r message.Reply) {
 			switch {
 			case r.Ack != nil:
-				l.ack(r.Ack)
+				e.ack(r.Ack)
 			case r.Done:
-				l.done(r.Clients, r.Err)
+				e.done(r.Clients, r.Err)
 			}
 		}
 		call.each(d.Push.Size(), func(sh *shard) {
@@ -304,8 +308,8 @@ func (g *Gateway) callFor(l *late) {
 				g.Stats.Overflows.Add(1)
 			}
 		}
-		l.done(0, "")
+		e.done(0, "")
 	default:
-		l.done(0, "no such call")
+		e.done(0, "no such call")
 	}
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -12,27 +11,17 @@ import (
 	"holdfast/internal/session"
 )
 
-// Connection state recovery. The CONNECT answer carries a private ID (pid), and
-// every event without an ack ID ends with an offset, which the stock client keeps
-// and shows when it comes back:
+// The way of somebody who comes back, with the private ID and the offset that the stock
+// client has kept (offset.go):
 //
-//	k3Xa.1.0-9x.2-4        tag . generation . place-delta . place-delta …
+//	connect ──▶ lookBack: the save, and what was missed since ──▶ restore: the old ID is claimed
+//	        ──▶ admit ──▶ catchUp: what came meanwhile ──▶ caughtUp ──▶ replay ──▶ accept
 //
-// The generation is that of a save, which has the client's places (keys and
-// positions) in order; the offset says how far it has got since in those that
-// changed. So it is exact after any crash, and a save is needed only when the
-// rooms change or the offset grows long.
-
-// maxOffset is how long an offset may get before the places are saved anew, in bytes.
-const maxOffset = 200
+// Whoever moves here from another node goes the second line as well (adopt.go).
 
 // maxMissed bounds the messages that a client can have missed; past it, it begins
 // anew and is told so.
 const maxMissed = 4096
-
-// savedFor is how long a save is kept while its client is connected. It is
-// written again with the recovery window when the client goes.
-const savedFor = 48 * time.Hour
 
 // recover is a client's side of recovery.
 type recover struct {
@@ -45,7 +34,7 @@ type recover struct {
 	places   []savedPlace // as last saved
 	had      []string     // the same; see message.Saved
 
-	late map[message.Key]*message.Position // places that are not known yet, see late.go
+	late map[message.Key]*message.Position // places that are not known yet, see join.go
 }
 
 type savedPlace struct {
@@ -123,91 +112,6 @@ func (g *Gateway) load(ctx context.Context, pid, offset string) (saved *message.
 			return nil, nil, ctx.Err()
 		}
 	}
-}
-
-// placesAt returns where the client stood by its offset: in the save that the
-// offset counts from, moved on by it, and for rooms that came later by the last
-// save. A client without an offset has had no event since its CONNECT.
-func placesAt(saved *message.Saved, older []message.Saved, offset string) ([]message.Place, bool) {
-	from, places, ok := reached(saved, older, offset)
-	if !ok {
-		return nil, false
-	}
-	// On to the last save: a room that came in between counts from the save that had
-	// it first, for what was sent there later may not have arrived.
-	for i := len(older) - 1; i >= -1; i-- {
-		after := saved
-		if i >= 0 {
-			after = &older[i]
-		}
-		if after.Gen > from.Gen {
-			places = follow(places, after.Places)
-		}
-	}
-	return places, true
-}
-
-// reached returns the save that an offset counts from, and its places moved on by it.
-func reached(saved *message.Saved, older []message.Saved, offset string) (from *message.Saved, places []message.Place, ok bool) {
-	gen, deltas, ok := parseOffset(saved.Tag, offset)
-	if !ok {
-		gen, deltas = 1, nil
-	}
-	from = saved
-	for i := range older {
-		if older[i].Gen == gen {
-			from = &older[i]
-		}
-	}
-	if from.Gen != gen {
-		return nil, nil, false
-	}
-	places = slices.Clone(from.Places)
-	for i := range places {
-		places[i].Seq += deltas[i]
-	}
-	return from, places, true
-}
-
-// follow returns the places of a later save with the positions of an earlier one
-// where that has them.
-func follow(earlier, later []message.Place) []message.Place {
-	stood := make(map[message.Key]message.Position, len(earlier))
-	for _, p := range earlier {
-		stood[p.Key] = p.Position
-	}
-	later = slices.Clone(later)
-	for i := range later {
-		if pos, ok := stood[later[i].Key]; ok {
-			later[i].Position = pos
-		}
-	}
-	return later
-}
-
-// parseOffset reads an offset. One that bears another session's tag, or does not
-// parse, counts as absent.
-func parseOffset(tag, offset string) (gen uint32, deltas map[int]uint64, ok bool) {
-	rest, found := strings.CutPrefix(offset, tag+".")
-	if !found || tag == "" || len(offset) > 2*maxOffset {
-		return 0, nil, false
-	}
-	parts := strings.Split(rest, ".")
-	g, err := strconv.ParseUint(parts[0], 36, 32)
-	if err != nil {
-		return 0, nil, false
-	}
-	deltas = make(map[int]uint64, len(parts)-1)
-	for _, part := range parts[1:] {
-		place, delta, found := strings.Cut(part, "-")
-		i, err1 := strconv.ParseUint(place, 36, 31)
-		d, err2 := strconv.ParseUint(delta, 36, 63)
-		if !found || err1 != nil || err2 != nil {
-			return 0, nil, false
-		}
-		deltas[int(i)] = d
-	}
-	return uint32(g), deltas, true
 }
 
 // read fetches what each place has missed and moves it on; false when something is
@@ -457,131 +361,4 @@ func (sh *shard) beginRecovery(cl *client) (pid string) {
 		sh.saveAgain(cl) // one that has come back was saved before its replay
 	}
 	return cl.recover.pid
-}
-
-// saveAgain saves the client's places as they are now, as a new generation.
-func (sh *shard) saveAgain(cl *client) {
-	if cl.recover == nil || cl.sock.Gone() {
-		return
-	}
-	var o op
-	sh.save(cl, &o)
-	sh.g.registrar.submit(o, nil, nil)
-}
-
-// save makes an op save the client's places as they are now. It is a new generation where
-// the client may have an offset of this one; what nobody counts from is replaced, so that
-// the few generations that are kept reach as far back as they can.
-func (sh *shard) save(cl *client, o *op) {
-	r := cl.recover
-	if r.gen == 0 || r.used {
-		r.gen++
-		r.used = false
-	}
-	r.places = r.places[:0]
-	for i := range cl.seats {
-		seat := &cl.seats[i]
-		r.places = append(r.places, savedPlace{seat.Room, message.Position{Epoch: seat.Room.Log.Epoch, Seq: seat.Seq}})
-	}
-	r.had = cl.recent.all()
-	sh.writeSave(cl, o, savedFor)
-}
-
-// saveSame goes on with the generation that the client has shown an offset of, if that is
-// the newest and has the same rooms; false when it needs another. A client that comes and
-// goes without an event in between does not use generations up by it.
-func (sh *shard) saveSame(cl *client, back *comeback) bool {
-	r, saved := cl.recover, back.saved
-	if !back.received.newest || len(saved.Places) != len(cl.seats) {
-		return false
-	}
-	places := make([]savedPlace, 0, len(saved.Places))
-	for _, p := range saved.Places {
-		room := sh.hub.Room(p.Key)
-		if room == nil || hub.SeatOf(cl, room) == nil || room.Log.Epoch != p.Epoch {
-			return false
-		}
-		places = append(places, savedPlace{room, p.Position})
-	}
-	r.places, r.had = places, saved.Had
-	var o op
-	sh.writeSave(cl, &o, savedFor)
-	sh.g.registrar.submit(o, nil, nil)
-	return true
-}
-
-// writeSave makes an op write what was saved of the client last, for ttl.
-func (sh *shard) writeSave(cl *client, o *op, ttl time.Duration) {
-	r := cl.recover
-	o.save, o.ttl = r.saved(sh.describe(cl)), ttl
-	for i := range r.places {
-		if pos := r.late[r.places[i].room.Key]; pos != nil && r.places[i].Seq == 0 {
-			o.late = append(o.late, latePlace{i, pos})
-		}
-	}
-}
-
-func (r *recover) saved(of message.Client) *message.Saved {
-	s := &message.Saved{PID: r.pid, Client: of, Tag: r.tag, Gen: r.gen, Had: r.had, SavedAt: time.Now()}
-	for _, p := range r.places {
-		s.Places = append(s.Places, message.Place{Key: p.room.Key, Position: p.Position})
-	}
-	return s
-}
-
-// lastSave says what becomes of the save when its client goes: it is kept for the
-// window, or dropped when the client has said goodbye.
-func (sh *shard) lastSave(cl *client, why session.Reason) func(*op) {
-	r := cl.recover
-	if r == nil || cl.entry != nil && cl.entry.back != nil && cl.entry.back.saved != nil {
-		return func(*op) {}
-	}
-	if why == session.ClientDisconnect {
-		return func(o *op) { o.forget = r.pid }
-	}
-	return func(o *op) { sh.writeSave(cl, o, sh.g.cfg.Window) }
-}
-
-// forget drops the client's save: it cannot recover from here on.
-func (sh *shard) forget(cl *client) {
-	if cl.recover != nil {
-		sh.g.registrar.submit(op{forget: cl.recover.pid}, nil, nil)
-		cl.recover = nil
-	}
-}
-
-// offset is the tail of the next event to a client, "" without recovery.
-func (sh *shard) offset(cl *client) string {
-	r := cl.recover
-	if r == nil || r.pid == "" {
-		return ""
-	}
-	b, ok := r.append(make([]byte, 0, 64), cl)
-	if !ok || len(b) > maxOffset {
-		sh.saveAgain(cl)
-		b, _ = r.append(b[:0], cl)
-	}
-	r.used = true
-	return string(b)
-}
-
-// append writes the offset; false when a place's log has begun anew, so that what was
-// saved of it is no place to count from.
-func (r *recover) append(b []byte, cl *client) (offset []byte, ok bool) {
-	b = append(append(b, r.tag...), '.')
-	ok = true
-	b = strconv.AppendUint(b, uint64(r.gen), 36)
-	for i := range r.places {
-		p := &r.places[i]
-		seat := hub.SeatOf(cl, p.room)
-		if seat == nil || seat.Seq <= p.Seq && p.Epoch == p.room.Log.Epoch {
-			continue
-		}
-		ok = ok && p.Epoch == p.room.Log.Epoch
-		b = append(b, '.')
-		b = strconv.AppendUint(b, uint64(i), 36)
-		b = append(b, '-')
-		b = strconv.AppendUint(b, seat.Seq-p.Seq, 36)
-	}
-	return b, ok
 }

@@ -15,7 +15,7 @@ import (
 type op struct {
 	changes []message.Change
 	heads   []message.Key // whose positions done wants
-	learnt  []learnt      // and save; see late.go
+	learnt  []learnt      // and save; see join.go
 	save    *message.Saved
 	late    []latePlace
 	ttl     time.Duration
@@ -129,8 +129,9 @@ func (r *registrar) restate(o op, keys []message.Key) {
 	r.rouse()
 }
 
-// disown takes the node out of keys that it is recorded to have members of and has not.
-func (r *registrar) disown(keys []message.Key) (n int) {
+// exitFrom takes the node out of those keys of which it is recorded to have members and
+// has none. It returns how many they are.
+func (r *registrar) exitFrom(keys []message.Key) (n int) {
 	r.mu.Lock()
 	var o op
 	for _, key := range keys {
