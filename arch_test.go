@@ -49,7 +49,7 @@ var house = []room{
 	{folder: "internal/roomlog", may: []string{"internal/message", "internal/redis", redis}},
 	{folder: "internal/bus/kafkatest", may: []string{kafka}},
 	{folder: "internal/bus", may: []string{"internal/message", "internal/redis", redis, kafka}},
-	{folder: "internal/node", may: []string{"internal/message", "internal/redis", "github.com/google/uuid", redis}},
+	{folder: "internal/node", may: []string{"internal/message", "internal/redis", redis}},
 	{folder: "internal/auth", may: []string{
 		"internal/message", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset",
 	}},

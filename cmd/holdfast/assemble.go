@@ -23,34 +23,27 @@ import (
 	"holdfast/socketio"
 )
 
-// ids makes the identifiers of one node.
+// ids makes the identifiers of one node, those with its worker number in them only while
+// it holds that.
 type ids struct {
-	snowflake *node.Snowflake
-	entropy   *node.Entropy
-	holder    *holder // of the worker number in them
+	*node.IDs
+	holder *holder
 }
 
-var _ gateway.IDs = (*ids)(nil)
+var _ gateway.IDs = ids{}
 
-func (i *ids) Secret() (string, error)    { return node.NewSecret(i.entropy) }
-func (i *ids) MessageID() (string, error) { return node.NewMessageID(i.entropy) }
-
-func (i *ids) SessionID() (string, error) {
+func (i ids) SessionID() (string, error) {
 	if err := i.holder.check(); err != nil {
 		return "", err
 	}
-	return i.snowflake.NewSessionID(i.entropy)
+	return i.IDs.SessionID()
 }
 
-func (i *ids) ClientID() (string, error) {
+func (i ids) ClientID() (string, error) {
 	if err := i.holder.check(); err != nil {
 		return "", err
 	}
-	id, err := i.snowflake.Next()
-	if err != nil {
-		return "", err
-	}
-	return node.FormatSnowflake(id), nil
+	return i.IDs.ClientID()
 }
 
 // authenticator has the verifier's refusals told to clients.
@@ -107,7 +100,7 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 	l := &cfg.Limits
 	g := gateway.Config{
 		Node: s.identity, Peers: peers, Registry: s.registry, Log: s.log, Bus: s.bus,
-		Auth: authenticator{v}, IDs: &ids{snowflake: h.ids, entropy: node.NewEntropy(nil), holder: h}, Logger: log, Observe: observe,
+		Auth: authenticator{v}, IDs: ids{node.NewIDs(h.ids), h}, Logger: log, Observe: observe,
 		Engine: engine(cfg),
 		Session: session.Config{
 			PingInterval: cfg.Heartbeat.Interval.Milliseconds(), PingTimeout: cfg.Heartbeat.Timeout.Milliseconds(),

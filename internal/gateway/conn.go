@@ -226,53 +226,9 @@ func (sh *shard) answerPoll(c *conn) {
 	}
 	c.poll <- httpAnswer{ok: true, body: body, binary: binary}
 	c.poll = nil
-	if len(sh.acts) > 0 {
+	if !sh.acts.Empty() {
 		sh.settle(c)
 	}
-}
-
-// noArguments is an acknowledgement that says nothing but that it is one.
-var noArguments = message.Payload{JSON: []byte("[]")}
-
-// event passes what a client emitted on to ws-api.
-func (sh *shard) event(c *conn, a *session.Action) {
-	cl := a.Client.Owner.(*client)
-	sh.g.Stats.EventsIn.Add(1)
-	acked := a.WantsAck && sh.g.cfg.AckedByTheBus != nil && sh.g.cfg.AckedByTheBus(a.Name)
-	up := sh.up(c, cl, message.EventMessage)
-	up.Name, up.Payload = a.Name, a.Payload
-	up.WantsAck, up.AckID, up.Acked = a.WantsAck, a.AckID, acked
-	if taken := sh.publish(c, up); acked && taken {
-		_ = c.session.SendAck(a.Client, a.AckID, &noArguments, sh.now) // [] can be written in any form
-	}
-}
-
-// up makes an event with what every event of a client has.
-func (sh *shard) up(c *conn, cl *client, what message.EventType) *message.Up {
-	event := &struct { // one piece of memory, for most clients are in one room at most
-		up   message.Up
-		info message.Client
-		room [1]string
-	}{}
-	sh.fillIn(&event.info, cl)
-	up := &event.up
-	up.Type = what
-	id, err := sh.g.cfg.IDs.MessageID()
-	if err != nil {
-		sh.g.cfg.Logger.Error("make a message ID", "err", err)
-	}
-	up.ID, up.TraceID = id, id
-	if t := sh.g.cfg.Tracer; t != nil {
-		if up.TraceParent = t.Root(id); up.TraceParent != "" {
-			up.TraceID, _, _ = message.ParseTraceParent(up.TraceParent)
-		}
-	}
-	up.Client, up.Rooms = &event.info, cl.appendRooms(event.room[:0])
-	up.Order = c.order
-	up.Session = message.PublicID(c.session.ID())
-	up.Query, up.HTTPHeaders = c.from.query, c.from.headers
-	up.Received = time.Now()
-	return up
 }
 
 // left is called once for each client that goes.
@@ -343,11 +299,11 @@ func (sh *shard) acknowledge(call *ackCall, cl *client, p message.Payload) {
 
 // sendAck answers a client's event.
 func (sh *shard) sendAck(cl *client, ack *message.Ack) {
-	if err := cl.sock.Session.SendAck(cl.sock, ack.AckID, &ack.Payload, sh.now); err != nil {
+	if err := cl.sock.Session.SendAck(cl.sock, ack.AckID, &ack.Payload, sh.now, &sh.acts); err != nil {
 		sh.g.cfg.Logger.Warn("an acknowledgement cannot be written", "client", cl.id, "err", err)
 		_ = cl.sock.Session.SendAck(cl.sock, ack.AckID, &message.Payload{
 			JSON: socketio.AppendEvent(nil, "error", nil),
-		}, sh.now)
+		}, sh.now, &sh.acts)
 	}
 	sh.settle(cl.conn)
 }

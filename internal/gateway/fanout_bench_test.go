@@ -148,28 +148,69 @@ func BenchmarkLargeFanOut(b *testing.B) {
 	}
 }
 
-// BenchmarkEventWithAck has a client emit events that ask for an acknowledgement, a
-// hundred at a time; an iteration is one event, over when the bus has it and the client
-// its ack.
-func BenchmarkEventWithAck(b *testing.B) {
-	w, clients := newWay(b, 1)
-	batch := make([]string, 100)
-	for i := range batch {
-		batch[i] = fmt.Sprintf(`42%d["e","0123456789abcdef"]`, i)
+// emitting has a client emit events that ask for an acknowledgement, a hundred at a time.
+type emitting struct {
+	*way
+	client *testnet.Client
+	events []string
+	acks   int64 // bytes of their acknowledgements
+}
+
+func newEmitting(tb testing.TB) *emitting {
+	w, clients := newWay(tb, 1)
+	e := &emitting{way: w, client: clients[0]}
+	for i := range 100 {
+		e.events = append(e.events, fmt.Sprintf(`42%d["e","0123456789abcdef"]`, i))
+		e.acks += int64(2 + len(fmt.Sprintf(`43%d[]`, i))) // with the frame's header
 	}
-	b.ReportAllocs()
+	return e
+}
+
+// emit returns when the bus has the events and the client its acknowledgements.
+func (e *emitting) emit() error {
+	ups, got := e.bus.ups.Load()+int64(len(e.events)), e.got.Load()+e.acks
+	if err := e.client.Texts(e.events...); err != nil {
+		return err
+	}
+	for e.bus.ups.Load() < ups || e.got.Load() < got {
+		runtime.Gosched()
+	}
+	return nil
+}
+
+// BenchmarkEventsWithAck is a hundred events on their way up, and their acknowledgements.
+func BenchmarkEventsWithAck(b *testing.B) {
+	e := newEmitting(b)
 	n := 0
-	for b.Loop() {
-		if n++; n%len(batch) != 0 {
-			continue
+	allocated := mallocs(func() {
+		for b.Loop() {
+			if err := e.emit(); err != nil {
+				b.Fatal(err)
+			}
+			n += len(e.events)
 		}
-		want := w.bus.ups.Load() + int64(len(batch))
-		if err := clients[0].Texts(batch...); err != nil {
-			b.Fatal(err)
+	})
+	b.ReportMetric(float64(allocated)/float64(n), "allocs/event")
+}
+
+// TestNoAllocationForEachEvent holds what the benchmark shows: an event that a client
+// emits and its acknowledgement cost less than one allocation on their way through a
+// shard, the client's own writing in this process included.
+func TestNoAllocationForEachEvent(t *testing.T) {
+	const rounds = 20
+	e := newEmitting(t)
+	if err := e.emit(); err != nil { // buffers grow to what they need
+		t.Fatal(err)
+	}
+	allocated := mallocs(func() {
+		for range rounds {
+			if err := e.emit(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		for w.bus.ups.Load() < want {
-			runtime.Gosched()
-		}
+	})
+	if each := float64(allocated) / float64(rounds*len(e.events)); each >= 1 {
+		t.Errorf("%.2f allocations for each event with its acknowledgement", each)
 	}
 }
 

@@ -142,7 +142,7 @@ func (h *request) oversizePost(sh *shard, head []byte, octets bool) {
 			answered <- false
 			return
 		}
-		if size > 0 && size/oversizeSkip <= h.e.session.MaxPayload && !octets && !h.q.jsonp && c.session.OversizePost(head, size, sh.now) {
+		if size > 0 && size/oversizeSkip <= h.e.session.MaxPayload && !octets && !h.q.jsonp && c.session.OversizePost(head, size, sh.now, &sh.acts) {
 			answered <- true
 		} else {
 			c.session.AbandonPost()

@@ -91,7 +91,8 @@ type IDs interface {
 	SessionID() (string, error)
 	ClientID() (string, error)
 	Secret() (string, error)
-	MessageID() (string, error)
+	// AppendMessageID appends the text of a UUIDv7, some 36 bytes.
+	AppendMessageID(dst []byte) ([]byte, error)
 }
 
 // Peers is the other nodes, reached over the link between them. What they ask of

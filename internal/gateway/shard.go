@@ -39,6 +39,9 @@ type shard struct {
 	// their ID.
 	coming map[string]*client
 	acts   session.Actions // used again for every call of a session
+	events upEvents        // that the shard publishes
+	texts  shortTexts      // their IDs
+	id     []byte          // the latest of those
 
 	dirty   []*conn // have output that has not been offered to their transport
 	jobs    jobQueue
@@ -245,17 +248,12 @@ func (sh *shard) sweep() {
 // and notes that there may be output.
 func (sh *shard) settle(c *conn) {
 	// Doing an action may call the session again and add more.
-	for len(sh.acts) > 0 {
-		acts := sh.acts
-		sh.acts = nil
-		for i := range acts {
-			sh.do(c, &acts[i])
+	for !sh.acts.Empty() {
+		list := sh.acts.Take()
+		for i := range list {
+			sh.do(c, &list[i])
 		}
-		if sh.acts == nil {
-			clear(acts)
-			sh.acts = acts[:0]
-			break
-		}
+		sh.acts.Done(list)
 	}
 	switch c.session.State() {
 	case session.Closed:

@@ -102,7 +102,7 @@ func (s *socket) frame(op wsframe.Opcode, payload []byte) error {
 	}
 	c, sh := s.conn, s.sh
 	if op == wsframe.Oversized {
-		if !c.session.Oversize(payload, sh.now) {
+		if !c.session.Oversize(payload, sh.now, &sh.acts) {
 			return &wsframe.Error{Code: wsframe.MessageTooBig, Reason: "message is too big"}
 		}
 		sh.settle(c)
@@ -302,6 +302,7 @@ func (sh *shard) writeFrames(c *conn, s *socket, before []byte) bool {
 			break
 		}
 		o.frame(c, s, out, tail)
+		sh.acts.Reuse(out)
 	}
 	return s.write(o.all())
 }

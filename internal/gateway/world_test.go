@@ -240,12 +240,12 @@ func (w *world) accepted(p socketio.Packet, err error) (id who) {
 
 // newPush makes a push that tells its number.
 func (w *world) newPush(event string, n int, targets ...message.Key) *message.Push {
-	id, err := w.ids.MessageID()
+	id, err := w.ids.AppendMessageID(nil)
 	if err != nil {
 		w.t.Error(err)
 	}
 	return &message.Push{
-		ID: id, Event: event, Targets: targets,
+		ID: string(id), Event: event, Targets: targets,
 		Payload: message.Payload{JSON: fmt.Appendf(nil, "[%d]", n)},
 	}
 }

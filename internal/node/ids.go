@@ -1,25 +1,18 @@
 package node
 
-import "io"
+import "time"
 
-// IDs makes every kind of ID that a gateway gives out. It is safe for concurrent
-// use when its source of random bytes is.
+// IDs makes every kind of ID that a gateway gives out. It is safe for concurrent use.
 type IDs struct {
-	flakes *Snowflake
-	random io.Reader
+	flakes  *Snowflake
+	entropy Entropy
 }
 
-// NewIDs returns a maker of IDs. random must be a cryptographic source; nil stands
-// for a new [Entropy].
-func NewIDs(flakes *Snowflake, random io.Reader) *IDs {
-	if random == nil {
-		random = new(Entropy)
-	}
-	return &IDs{flakes: flakes, random: random}
-}
+// NewIDs returns a maker of IDs with the worker number of flakes.
+func NewIDs(flakes *Snowflake) *IDs { return &IDs{flakes: flakes} }
 
 // SessionID returns an ID for an Engine.IO session, see [Snowflake.NewSessionID].
-func (i *IDs) SessionID() (string, error) { return i.flakes.NewSessionID(i.random) }
+func (i *IDs) SessionID() (string, error) { return i.flakes.NewSessionID(&i.entropy) }
 
 // ClientID returns an ID for a client, which is no secret: a Snowflake's text.
 func (i *IDs) ClientID() (string, error) {
@@ -31,7 +24,9 @@ func (i *IDs) ClientID() (string, error) {
 }
 
 // Secret returns 12 characters of 72 random bits.
-func (i *IDs) Secret() (string, error) { return NewSecret(i.random) }
+func (i *IDs) Secret() (string, error) { return NewSecret(&i.entropy) }
 
-// MessageID returns a UUIDv7.
-func (i *IDs) MessageID() (string, error) { return NewMessageID(i.random) }
+// AppendMessageID appends an ID for a message, a UUID of version 7 in text.
+func (i *IDs) AppendMessageID(dst []byte) ([]byte, error) {
+	return appendMessageID(dst, time.Now(), &i.entropy)
+}

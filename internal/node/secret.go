@@ -7,8 +7,6 @@ import (
 	"io"
 	"sync"
 
-	"github.com/google/uuid"
-
 	"holdfast/internal/message"
 )
 
@@ -58,15 +56,6 @@ func appendSecret(dst []byte, r io.Reader) ([]byte, error) {
 // they differ. Their lengths are no secret.
 func EqualSecret(a, b string) bool {
 	return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
-}
-
-// NewMessageID returns a UUIDv7 with random bits from r.
-func NewMessageID(r io.Reader) (string, error) {
-	id, err := uuid.NewV7FromReader(r)
-	if err != nil {
-		return "", fmt.Errorf("make a message ID: %w", err)
-	}
-	return id.String(), nil
 }
 
 // entropyBuffer is how many bytes [Entropy] fetches at once: enough for 56

@@ -36,7 +36,32 @@ type Action struct {
 	Reason    Reason
 }
 
-// Actions collects what a call asks for. The shard owns it and uses it again.
-type Actions []Action
+// Actions collects what calls of sessions ask for, and has the memory that they work
+// with. A shard owns one and uses it again and again for all of its sessions; the zero
+// Actions is ready.
+type Actions struct {
+	list   []Action
+	bodies pieces
+	spare  []*Outgoing // see Reuse
+}
 
-func (a *Actions) add(x Action) { *a = append(*a, x) }
+func (a *Actions) add(x Action) { a.list = append(a.list, x) }
+
+// Empty tells whether there is nothing to do.
+func (a *Actions) Empty() bool { return len(a.list) == 0 }
+
+// Take hands over what there is to do, in order. What comes while that is done is
+// collected anew. Done takes the slice back.
+func (a *Actions) Take() []Action {
+	list := a.list
+	a.list = nil
+	return list
+}
+
+// Done says that a list of Take's is done with, so that its memory may be used again.
+func (a *Actions) Done(list []Action) {
+	if a.list == nil {
+		clear(list)
+		a.list = list[:0]
+	}
+}

@@ -30,7 +30,7 @@ func (s *Session) Accept(c *Client, id, pid string, now int64) {
 		}
 		data = append(data, '}')
 	}
-	_ = s.sendPacket(socketio.Packet{Type: socketio.Connect, Namespace: c.Namespace, Data: data}, now)
+	_ = s.sendPacket(&Outgoing{}, socketio.Packet{Type: socketio.Connect, Namespace: c.Namespace, Data: data}, now)
 }
 
 // Refuse turns a client that was not accepted away with a message and data (JSON,
@@ -62,7 +62,7 @@ func (s *Session) Refuse(c *Client, msg string, data []byte, now int64, acts *Ac
 		// takes nothing but a string.
 		body = socketio.AppendString(nil, msg)
 	}
-	if err := s.sendPacket(socketio.Packet{Type: socketio.ConnectError, Namespace: c.Namespace, Data: body}, now); err != nil {
+	if err := s.sendPacket(&Outgoing{}, socketio.Packet{Type: socketio.ConnectError, Namespace: c.Namespace, Data: body}, now); err != nil {
 		s.sendError(c.Namespace, msg, now) // the data is no JSON; the message alone always goes
 	}
 	if s.connectBy == 0 && s.clients == nil && s.hello.Version != 3 {
@@ -77,7 +77,7 @@ func (s *Session) sendError(namespace, msg string, now int64) {
 	if !s.controlText() {
 		body = append(append([]byte(`{"message":`), body...), '}')
 	}
-	_ = s.sendPacket(socketio.Packet{Type: socketio.ConnectError, Namespace: namespace, Data: body}, now)
+	_ = s.sendPacket(&Outgoing{}, socketio.Packet{Type: socketio.ConnectError, Namespace: namespace, Data: body}, now)
 }
 
 // Kick ends a client with a Socket.IO DISCONNECT, from which a stock client does
@@ -100,19 +100,19 @@ func (s *Session) Kick(c *Client, why Reason, now int64, acts *Actions) {
 		f.kicked = slices.Delete(f.kicked, 0, 1)
 	}
 	f.kicked = append(f.kicked, c.Namespace)
-	_ = s.sendPacket(socketio.Packet{Type: socketio.Disconnect, Namespace: c.Namespace}, now)
+	_ = s.sendPacket(&Outgoing{}, socketio.Packet{Type: socketio.Disconnect, Namespace: c.Namespace}, now)
 }
 
 // SendAck answers an event of c that asked for an acknowledgement. An error says
 // that p cannot be written in the client's form; nothing is sent then.
-func (s *Session) SendAck(c *Client, id uint64, p *message.Payload, now int64) error {
+func (s *Session) SendAck(c *Client, id uint64, p *message.Payload, now int64, acts *Actions) error {
 	if !c.Connected() || s.state != Open {
 		return nil
 	}
 	ack := socketio.Packet{Type: socketio.Ack, Namespace: c.Namespace, HasID: true, ID: id}
 	if p.Msgpack != nil && s.msgpack {
 		ack.Msgpack = p.Msgpack
-		return s.sendPacket(ack, now)
+		return s.sendPacket(acts.outgoing(), ack, now)
 	}
 	var err error
 	if ack.Data, ack.Binary, err = jsonOf(p); err != nil {
@@ -124,24 +124,23 @@ func (s *Session) SendAck(c *Client, id uint64, p *message.Payload, now int64) e
 	if ack.Attachments = len(ack.Binary); ack.Attachments > 0 {
 		ack.Type = socketio.BinaryAck
 	}
-	return s.sendPacket(ack, now)
+	return s.sendPacket(acts.outgoing(), ack, now)
 }
 
 // controlText tells whether CONNECT, DISCONNECT and ERROR are JSON text beside events
 // in the MessagePack form, which is how that parser has it for protocol 4.
 func (s *Session) controlText() bool { return s.msgpack && s.hello.Version == 3 }
 
-// sendPacket queues a packet that is this session's alone. It fails only when the
-// packet's data cannot be written in the session's form, so never for data that
-// this package has made.
-func (s *Session) sendPacket(p socketio.Packet, now int64) error {
+// sendPacket queues a packet that is this session's alone as o, which is empty. It fails
+// only when the packet's data cannot be written in the session's form, so never for data
+// that this package has made.
+func (s *Session) sendPacket(o *Outgoing, p socketio.Packet, now int64) error {
 	if s.state != Open {
 		return nil
 	}
-	o := &Outgoing{}
 	switch {
 	case s.controlText() && (p.Type == socketio.Connect || p.Type == socketio.Disconnect || p.Type == socketio.ConnectError):
-		o.text = socketio.AppendMsgpackControl([]byte{'4'}, p)
+		o.text = socketio.AppendMsgpackControl(append(o.text, '4'), p)
 	case s.msgpack:
 		b, err := socketio.AppendMsgpack(nil, p)
 		if err != nil {
@@ -149,7 +148,7 @@ func (s *Session) sendPacket(p socketio.Packet, now int64) error {
 		}
 		o.attachments = [][]byte{b}
 	default:
-		o.text, o.attachments = socketio.Append([]byte{'4'}, p), p.Binary
+		o.text, o.attachments = socketio.Append(append(o.text, '4'), p), p.Binary
 	}
 	s.push(item{out: o, at: now})
 	return nil

@@ -109,7 +109,7 @@ func (s *Session) packet(p *socketio.Packet, owned bool, acts *Actions, now int6
 		if p.HasID {
 			acts.add(Action{
 				Kind: Ack, Client: c, AckID: p.ID,
-				Payload: message.Payload{JSON: bytes.Clone(p.Data), Attachments: own(p.Binary, owned)},
+				Payload: message.Payload{JSON: acts.bodies.clone(p.Data), Attachments: own(p.Binary, owned)},
 			})
 		}
 		return nil
@@ -147,7 +147,7 @@ func (s *Session) event(c *Client, p *socketio.Packet, owned bool, acts *Actions
 	if err != nil {
 		return err
 	}
-	args, err := socketio.AppendArgs(make([]byte, 0, len(p.Data)), p.Data)
+	args, err := socketio.AppendArgs(acts.bodies.take(len(p.Data)), p.Data)
 	if err != nil {
 		return err
 	}

@@ -96,10 +96,11 @@ func (d *driver) play(script string) {
 // collect takes what a call has asked for and what may leave.
 func (d *driver) collect() (lines []string) {
 	for {
-		for i := range d.acts {
-			lines = append(lines, d.action(&d.acts[i]))
+		list := d.acts.Take()
+		for i := range list {
+			lines = append(lines, d.action(&list[i]))
 		}
-		d.acts = d.acts[:0]
+		d.acts.Done(list)
 		switch {
 		case d.s.Transport() == WebSocket && d.s.Pending():
 			lines = append(lines, d.frames()...)
@@ -206,10 +207,10 @@ func (d *driver) act(line string) []string {
 	case "abandon":
 		d.s.AbandonPost()
 	case "oversize":
-		return []string{fmt.Sprint("~ kept ", d.s.Oversize([]byte(rest), d.now))}
+		return []string{fmt.Sprint("~ kept ", d.s.Oversize([]byte(rest), d.now, &d.acts))}
 	case "oversize-post": // size, head
 		size, _ := strconv.ParseInt(arg(), 10, 64)
-		return []string{fmt.Sprint("~ kept ", d.s.OversizePost([]byte(rest), size, d.now))}
+		return []string{fmt.Sprint("~ kept ", d.s.OversizePost([]byte(rest), size, d.now, &d.acts))}
 	case "begin-probe":
 		return []string{fmt.Sprint("~ ", d.s.BeginProbe())}
 	case "probe":
@@ -236,7 +237,7 @@ func (d *driver) act(line string) []string {
 	case "ack": // namespace, ID, arguments
 		c := client()
 		id, _ := strconv.ParseUint(arg(), 10, 64)
-		return d.failed(d.s.SendAck(c, id, &message.Payload{JSON: []byte(rest)}, d.now))
+		return d.failed(d.s.SendAck(c, id, &message.Payload{JSON: []byte(rest)}, d.now, &d.acts))
 	case "send", "volatile", "blocked", "collapse": // namespace, tail or -, event, arguments; "collapse" has the key first
 		p := message.Push{Volatile: verb == "volatile" || verb == "blocked"}
 		if verb == "collapse" {

@@ -88,8 +88,9 @@ func content(o *Outgoing) string {
 // settle checks the actions of a call and the session after it.
 func (w *walker) settle() {
 	t := w.t
-	for i := range w.acts {
-		a := &w.acts[i]
+	list := w.acts.Take()
+	for i := range list {
+		a := &list[i]
 		if w.ended {
 			t.Fatalf("action %d after Ended", a.Kind)
 		}
@@ -117,7 +118,7 @@ func (w *walker) settle() {
 			t.Fatalf("action %d of a client that was not accepted", a.Kind)
 		}
 	}
-	w.acts = w.acts[:0]
+	w.acts.Done(list)
 
 	s := &w.s
 	if w.ended != (s.State() == Closed) {
@@ -230,7 +231,7 @@ func (w *walker) step(op, arg byte) {
 		w.send(w.shared[int(arg)%len(w.shared)], arg)
 	case 19:
 		if c != nil {
-			if err := s.SendAck(c, uint64(arg), &message.Payload{JSON: []byte(`[1]`)}, w.now); err != nil {
+			if err := s.SendAck(c, uint64(arg), &message.Payload{JSON: []byte(`[1]`)}, w.now, acts); err != nil {
 				w.t.Fatal(err)
 			}
 		}
@@ -246,7 +247,7 @@ func (w *walker) step(op, arg byte) {
 		case 1:
 			s.Lost(TransportError, acts)
 		case 2:
-			s.Oversize([]byte(`4217["x"`), w.now)
+			s.Oversize([]byte(`4217["x"`), w.now, acts)
 		default:
 			s.Alive(w.now)
 		}

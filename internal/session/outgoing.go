@@ -23,6 +23,7 @@ type Outgoing struct {
 	volatile    bool     // dropped when the session is not writable
 	collapse    string   // replaces an unsent one with the same; "" never does
 	deflated    []byte   // text, deflated, when that is worth it
+	lone        bool     // for one session alone, which has the only reference to it
 }
 
 // The packets that are the same for everybody.

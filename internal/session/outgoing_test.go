@@ -154,7 +154,7 @@ func TestAckForms(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := tt.begin(t)
-			if err := d.s.SendAck(d.seen["/"], 5, &tt.ack, 0); err != nil {
+			if err := d.s.SendAck(d.seen["/"], 5, &tt.ack, 0, &d.acts); err != nil {
 				t.Fatal(err)
 			}
 			if got := quoted(d.collect()); got != tt.want {
@@ -175,7 +175,7 @@ func TestAckForms(t *testing.T) {
 			<b "\x83\xa4type\x04\xa4data\x81\xa7message\xa2no\xa3nsp\xa2/a"`)
 }
 
-func (d *driver) bad(ack message.Payload) error { return d.s.SendAck(d.seen["/"], 5, &ack, 0) }
+func (d *driver) bad(ack message.Payload) error { return d.s.SendAck(d.seen["/"], 5, &ack, 0, &d.acts) }
 
 // TestSizes: a million sessions are held, so each byte of them is a megabyte.
 func TestSizes(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 //	42/chat,17["file",…      →      43/chat,17[{"error":{"code":"INVALID_ARGUMENT","message":"…"}}]
 //
 // See [Session.OversizePost] for polling.
-func (s *Session) Oversize(head []byte, now int64) bool {
+func (s *Session) Oversize(head []byte, now int64, acts *Actions) bool {
 	namespace, id, ok := cutHead(head)
 	if !ok || s.state != Open || s.cfg.Raw || s.msgpack || s.pending != nil {
 		return false
@@ -30,7 +30,7 @@ func (s *Session) Oversize(head []byte, now int64) bool {
 	}
 	s.beat.alive(s, now)
 	text := fmt.Sprintf(`[{"error":{"code":"INVALID_ARGUMENT","message":"the message is larger than %d bytes"}}]`, s.cfg.MaxPayload)
-	return s.SendAck(c, id, &message.Payload{JSON: []byte(text)}, now) == nil
+	return s.SendAck(c, id, &message.Payload{JSON: []byte(text)}, now, acts) == nil
 }
 
 // OversizePost is Oversize for a post that was announced by [Session.BeginPost]:
@@ -38,7 +38,7 @@ func (s *Session) Oversize(head []byte, now int64) bool {
 // packet that is larger than the handshake allows into a body of its own; one of
 // Engine.IO 3 has to be a single packet by its own count, or what follows it would
 // be lost. The post is done with on true, and the caller answers "ok".
-func (s *Session) OversizePost(head []byte, size, now int64) bool {
+func (s *Session) OversizePost(head []byte, size, now int64, acts *Actions) bool {
 	if s.hello.Version == 3 {
 		count, packet, _ := bytes.Cut(head, []byte(":"))
 		n, err := strconv.ParseInt(string(count), 10, 64)
@@ -47,7 +47,7 @@ func (s *Session) OversizePost(head []byte, size, now int64) bool {
 		}
 		head = packet
 	}
-	if !s.Oversize(head, now) {
+	if !s.Oversize(head, now, acts) {
 		return false
 	}
 	s.posting = false

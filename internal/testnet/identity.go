@@ -44,8 +44,18 @@ func (i *IDs) ClientID() (string, error) { return i.next(message.SnowflakeLen) }
 // Secret is 12 characters that nobody guesses.
 func (i *IDs) Secret() (string, error) { return rand.Text()[:message.SecretLen], nil }
 
-// MessageID is an ID of a message.
-func (i *IDs) MessageID() (string, error) { return i.next(20) }
+// AppendMessageID appends an ID of a message, 20 digits behind the prefix.
+func (i *IDs) AppendMessageID(dst []byte) ([]byte, error) {
+	if err := i.Fail.Load(); err != nil {
+		return dst, *err
+	}
+	dst = append(dst, i.Prefix...)
+	var digits [20]byte
+	for n, at := i.serial.Add(1), len(digits)-1; at >= 0; n, at = n/10, at-1 {
+		digits[at] = '0' + byte(n%10)
+	}
+	return append(dst, digits[:]...), nil
+}
 
 // Auth takes the auth object's "uid" for who the client is.
 type Auth struct {
