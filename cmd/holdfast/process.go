@@ -208,7 +208,7 @@ func (p *process) clientMux(node *gateway.Gateway, apiAddr net.Addr) *http.Serve
 	}
 	if p.page {
 		mux.Handle("/", console.Page(console.PageConfig{
-			API: "http://" + callable(apiAddr), Path: pagePath(p.cfg),
+			API: "http://" + callable(apiAddr), Program: invocation(), Path: pagePath(p.cfg),
 			PresenceEvent: p.cfg.Presence.Event, Stock: p.cfg.ClientBundle != "",
 		}))
 	}

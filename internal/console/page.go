@@ -14,6 +14,8 @@ type PageConfig struct {
 	// API is the base URL of ws-api as people reach it, for the commands that the
 	// page shows. Default: http://127.0.0.1:8001.
 	API string
+	// Program is how this program is called, for the same. Default: holdfast.
+	Program string
 	// Path is that of the Socket.IO endpoint, with a slash at its end. Default: /socket.io/.
 	Path string
 	// PresenceEvent is the event that tells who is there. Default: message.
@@ -29,6 +31,9 @@ func (c *PageConfig) setDefaults() {
 		c.API = "http://127.0.0.1:8001"
 	}
 	c.API = strings.TrimSuffix(c.API, "/")
+	if c.Program == "" {
+		c.Program = "holdfast"
+	}
 	if c.Path == "" {
 		c.Path = "/socket.io/"
 	}

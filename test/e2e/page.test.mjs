@@ -57,6 +57,14 @@ async function comment(page, text) {
   await page.click('#comment-form button.primary');
 }
 
+/** Every button can be read while the pointer is on it. */
+async function accessibleUnderThePointer(page) {
+  for (const button of await page.locator('button:enabled:visible').all()) {
+    await button.hover();
+    assert.deepEqual(await page.evaluate(faultsOf), [], `with the pointer on ${await button.textContent()}`);
+  }
+}
+
 const comments = (page) => page.locator('#comments p').allTextContents();
 
 function sharedDocument(world, more = '') {
@@ -234,6 +242,7 @@ describe('the page, by its own client', { ...holdfastOnly('it has no page'), ...
       await world.api.push({ room }, 'saved', [1]);
       await seen(ada, '.toast', 'saved');
       assert.deepEqual(await ada.evaluate(faultsOf), []);
+      await accessibleUnderThePointer(ada);
     });
   }
 
@@ -335,6 +344,9 @@ describe('the console', { ...holdfastOnly('it has no console'), ...oneProcessOnl
       await page.click('#push button');
       await page.locator('#clients button').click();
       await seen(page, '#details dd', 'websocket');
+      assert.deepEqual(await page.evaluate(faultsOf), []);
+      await accessibleUnderThePointer(page);
+      await page.setViewportSize({ width: 390, height: 844 });
       assert.deepEqual(await page.evaluate(faultsOf), []);
     });
   }

@@ -15,7 +15,7 @@ import { People } from './people.js';
 import { Pushes } from './pushes.js';
 import { openSocket } from './socket.js';
 
-const { api, path, stock, presence } = document.body.dataset;
+const { api, path, stock, presence, program } = document.body.dataset;
 const query = new URLSearchParams(location.search);
 const guid = query.get('guid') || 'doc-1';
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -159,7 +159,7 @@ document.title = `${guid} · holdfast`;
 $('guid').textContent = guid;
 $('another').href = `/?guid=${encodeURIComponent(guid)}`;
 const elsewhere = api === 'http://127.0.0.1:8001' ? '' : ` --api ${api}`;
-$('command').textContent = `holdfast push --room ${word(guid)} --event saved '{"rev":12}'${elsewhere}`;
+$('command').textContent = `${program} push --room ${word(guid)} --event saved '{"rev":12}'${elsewhere}`;
 const request = { targets: [{ room: guid }], event: 'saved', payload: { json: '[{"rev":12}]' } };
 $('curl').textContent = `curl ${api}/holdfast.v1.PushService/Push -d ${quoted(JSON.stringify(request))}`;
 for (const button of all('[data-copy]')) {

@@ -68,6 +68,10 @@ export function faultsOf() {
     const contrast = (x + 0.05) / (y + 0.05);
     if (contrast < 4.5) say(e, `has a contrast of ${contrast.toFixed(2)}`);
   }
+  // A table that is wider than its place scrolls; its words are not cut into letters.
+  for (const e of all('th,td')) {
+    if (visible(e) && e.textContent.length > 2 && e.getBoundingClientRect().height > 4 * parseFloat(getComputedStyle(e).lineHeight)) say(e, 'is squeezed');
+  }
   for (const e of all('button,select,input:not([type=checkbox])')) {
     const box = e.getBoundingClientRect();
     if (visible(e) && !e.classList.contains('link') && (box.height < 24 || box.width < 24)) say(e, `is small: ${box.width} by ${box.height}`);
