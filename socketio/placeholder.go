@@ -12,12 +12,23 @@ import (
 //
 // Call it for n > 0, or for a type that is Binary: in other packets a placeholder is an ordinary object.
 func CheckPlaceholders(data []byte, n int) error {
-	if !utf8.Valid(data) {
-		return malformed("the JSON text is not valid UTF-8")
-	}
 	o := newOutline(n)
-	s := scanner{data: data, outline: &o}
-	return s.document()
+	return o.of(data)
+}
+
+// CheckAllPlaced is CheckPlaceholders for a sender who means every attachment to arrive: each of them needs its
+// placeholder.
+func CheckAllPlaced(data []byte, n int) error {
+	o := newOutline(n)
+	if err := o.of(data); err != nil {
+		return err
+	}
+	for num := range n {
+		if *o.place(num)&(1<<(num%64)) == 0 {
+			return malformed(`attachment %d has no placeholder, which is {"_placeholder":true,"num":%d}`, num, num)
+		}
+	}
+	return nil
 }
 
 // outline is what a scanner finds out about a text besides that it is valid.
@@ -44,6 +55,15 @@ func newOutline(attachments int) outline {
 		o.seenMore = make([]uint64, (attachments+63)/64)
 	}
 	return o
+}
+
+// of finds out about data, and whether it is valid.
+func (o *outline) of(data []byte) error {
+	if !utf8.Valid(data) {
+		return malformed("the JSON text is not valid UTF-8")
+	}
+	s := scanner{data: data, outline: o}
+	return s.document()
 }
 
 func (o *outline) open() (mark int) {
@@ -97,15 +117,20 @@ func (o *outline) refer(text []byte) (int, error) {
 			return 0, malformed("a placeholder refers to an attachment beyond the %d that there are", o.attachments)
 		}
 	}
-	seen := &o.seen[num/64%len(o.seen)]
-	if o.seenMore != nil {
-		seen = &o.seenMore[num/64]
-	}
+	seen := o.place(num)
 	if *seen&(1<<(num%64)) != 0 {
 		return 0, malformed("two placeholders refer to attachment %d", num)
 	}
 	*seen |= 1 << (num % 64)
 	return num, nil
+}
+
+// place is where the bit of an attachment is kept.
+func (o *outline) place(num int) *uint64 {
+	if o.seenMore != nil {
+		return &o.seenMore[num/64]
+	}
+	return &o.seen[num/64%len(o.seen)]
 }
 
 // placeholder collects from an object's members whether it is one. As in JavaScript the last of equal keys counts, and

@@ -58,6 +58,33 @@ func TestCheckPlaceholders(t *testing.T) {
 	}
 }
 
+func TestCheckAllPlaced(t *testing.T) {
+	ph := func(num int) string { return `{"_placeholder":true,"num":` + strconv.Itoa(num) + `}` }
+	many := make([]string, 300)
+	for i := range many {
+		many[i] = ph(i)
+	}
+	for _, tt := range []struct {
+		data string
+		n    int
+		want string // a part of the error
+	}{
+		{`[]`, 0, ""},
+		{`[` + ph(0) + `,{"a":` + ph(1) + `}]`, 2, ""},
+		{`[1]`, 1, "attachment 0 has no placeholder"},
+		{`[` + ph(0) + `,` + ph(2) + `]`, 3, "attachment 1 has no placeholder"},
+		{`[` + ph(0) + `]`, 0, "beyond the 0"},
+		{`[` + ph(0) + `,` + ph(0) + `]`, 2, "two placeholders"},
+		{`[` + strings.Join(many, ",") + `]`, 300, ""},
+		{`[` + strings.Join(many[:299], ",") + `]`, 300, "attachment 299 has no placeholder"},
+	} {
+		err := CheckAllPlaced([]byte(tt.data), tt.n)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("CheckAllPlaced(%.80s, %d) = %v, want %q", tt.data, tt.n, err, tt.want)
+		}
+	}
+}
+
 // FuzzCheckPlaceholders compares with the same rule over a tree.
 func FuzzCheckPlaceholders(f *testing.F) {
 	for _, s := range []string{

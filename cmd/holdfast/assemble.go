@@ -194,10 +194,11 @@ func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Trac
 			Enabled: cfg.Presence.Enabled, Event: cfg.Presence.Event,
 			Coalesce: cfg.Presence.Coalesce, FullUpTo: cfg.Presence.FullUpTo,
 		},
-		Limits:    api.Limits{Attachments: cfg.Limits.PushAttachments, PushBytes: int(cfg.Limits.PushBytes)},
-		CheckArgs: checkArgs,
-		Rules:     rules(cfg),
-		About:     about,
+		Limits:       api.Limits{Attachments: cfg.Limits.PushAttachments, PushBytes: int(cfg.Limits.PushBytes)},
+		CheckArgs:    checkArgs,
+		CheckMsgpack: checkMsgpack,
+		Rules:        rules(cfg),
+		About:        about,
 	}
 	if tracer != nil {
 		c.Tracer = tracer
@@ -229,9 +230,35 @@ func rules(cfg *boot.Config) []api.Rule {
 // placeholders match its attachments.
 func checkArgs(text []byte, attachments int) error {
 	if err := socketio.ValidArgs(text); err != nil {
-		return err
+		return inPayload(err)
 	}
-	return socketio.CheckPlaceholders(text, attachments)
+	return inPayload(socketio.CheckAllPlaced(text, attachments))
+}
+
+var errNotMsgpackArray = errors.New("is not a MessagePack array")
+
+// checkMsgpack tells whether b is what a push may carry: a MessagePack array that can
+// be written as JSON as well, for clients of both forms may be behind its targets. It
+// returns how many attachments that has.
+func checkMsgpack(b []byte) (binaries int, err error) {
+	text, attachments, err := socketio.MsgpackToJSON(b)
+	if err != nil {
+		return 0, inPayload(err)
+	}
+	if text[0] != '[' {
+		return 0, errNotMsgpackArray
+	}
+	return len(attachments), nil
+}
+
+// inPayload is an error about a part of a payload in the words for a caller, who is told
+// the field by name and need not know which package reads it.
+func inPayload(err error) error {
+	var wrong *socketio.Error
+	if errors.As(err, &wrong) {
+		return errors.New(wrong.Reason)
+	}
+	return err
 }
 
 func rule(r boot.Route) api.Rule {

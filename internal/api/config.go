@@ -41,8 +41,9 @@ type Config struct {
 	// CheckArgs tells whether text is a JSON array whose placeholders match that
 	// many attachments. It must not keep text. Default: text is a JSON array.
 	CheckArgs func(text []byte, attachments int) error
-	// CheckMsgpack tells whether b is one MessagePack array. Default: b begins as one.
-	CheckMsgpack func(b []byte) error
+	// CheckMsgpack tells whether b is one MessagePack array that clients can read in
+	// either form, and how many binary values are in it. Default: b begins as one.
+	CheckMsgpack func(b []byte) (binaries int, err error)
 
 	Logger *slog.Logger     // default: nothing is logged
 	Now    func() time.Time // default: time.Now
@@ -302,11 +303,11 @@ func checkArray(text []byte, _ int) error {
 var errNotMsgpackArray = errors.New("is not a MessagePack array")
 
 // checkMsgpackHead looks at the first byte only: fixarray, array 16 or array 32.
-func checkMsgpackHead(b []byte) error {
+func checkMsgpackHead(b []byte) (binaries int, err error) {
 	if len(b) == 0 || (b[0]&0xf0 != 0x90 && b[0] != 0xdc && b[0] != 0xdd) {
-		return errNotMsgpackArray
+		return 0, errNotMsgpackArray
 	}
-	return nil
+	return 0, nil
 }
 
 // isJSONObject tells whether s is the text of one JSON object.

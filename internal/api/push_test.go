@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -205,7 +206,10 @@ func TestDedupWaitsForTheFirst(t *testing.T) {
 
 func TestValidation(t *testing.T) {
 	w := newWorld(t)
-	s := w.server(Config{Limits: Limits{Targets: 2, PushBytes: 100}})
+	s := w.server(Config{Limits: Limits{Targets: 2, PushBytes: 100}, CheckMsgpack: func(b []byte) (binaries int, err error) {
+		_, err = checkMsgpackHead(b)
+		return bytes.Count(b, []byte{0xc4}), err
+	}})
 	ok := func() *pb.PushRequest { return &pb.PushRequest{Targets: room("a"), Event: "e"} }
 	for _, c := range []struct {
 		name   string
@@ -228,7 +232,13 @@ func TestValidation(t *testing.T) {
 		{"long event", func(r *pb.PushRequest) { r.Event = strings.Repeat("x", 513) }, "event: is longer than 512 bytes"},
 		{"both payloads", func(r *pb.PushRequest) { r.Payload = &pb.Payload{Json: "[]", Msgpack: []byte{0x90}} }, "payload: json and msgpack are both set"},
 		{"msgpack", func(r *pb.PushRequest) { r.Payload = &pb.Payload{Msgpack: []byte{0x91, 1}} }, ""},
+		{"msgpack of many binary values", func(r *pb.PushRequest) {
+			r.Payload = &pb.Payload{Msgpack: append([]byte{0x9b}, bytes.Repeat([]byte{0xc4, 0}, 11)...)}
+		}, "payload.msgpack: binary values: are 11, more than 10"},
 		{"no msgpack array", func(r *pb.PushRequest) { r.Payload = &pb.Payload{Msgpack: []byte{0x81, 1}} }, "payload.msgpack: is not a MessagePack array"},
+		{"large msgpack", func(r *pb.PushRequest) {
+			r.Payload = &pb.Payload{Msgpack: append([]byte{0x91, 0xd9, 97}, make([]byte, 98)...)}
+		}, "payload: has 101 bytes"},
 		{"msgpack and attachments", func(r *pb.PushRequest) {
 			r.Payload = &pb.Payload{Msgpack: []byte{0x90}, Attachments: [][]byte{{1}}}
 		}, "payload.attachments: go with json only"},

@@ -76,6 +76,7 @@ var emptyArgs = []byte("[]")
 func (s *Server) payloadOf(path string, p *pb.Payload, maxAttachments int) (message.Payload, error) {
 	out := message.Payload{Attachments: p.GetAttachments()}
 	text, packed := p.GetJson(), p.GetMsgpack()
+	binaries := len(out.Attachments)
 	switch {
 	case text != "" && len(packed) > 0:
 		return out, badField(path, "json and msgpack are both set; set one")
@@ -83,7 +84,11 @@ func (s *Server) payloadOf(path string, p *pb.Payload, maxAttachments int) (mess
 		if len(out.Attachments) > 0 {
 			return out, badField(path+".attachments", "go with json only; msgpack holds binary values itself")
 		}
-		if err := s.cfg.CheckMsgpack(packed); err != nil {
+		if n := len(packed); n > s.limits.PushBytes {
+			return out, badField(path, "has %d bytes, more than %d", n, s.limits.PushBytes)
+		}
+		var err error
+		if binaries, err = s.cfg.CheckMsgpack(packed); err != nil {
 			return out, &fieldError{path + ".msgpack", err}
 		}
 		out.Msgpack = packed
@@ -92,9 +97,12 @@ func (s *Server) payloadOf(path string, p *pb.Payload, maxAttachments int) (mess
 	default:
 		out.JSON = []byte(text)
 	}
-	if n := len(out.Attachments); n > maxAttachments {
-		return out, badField(path+".attachments",
-			"are %d, more than %d: stock clients would disconnect on it", n, maxAttachments)
+	if binaries > maxAttachments {
+		where := path + ".attachments"
+		if out.Msgpack != nil {
+			where = path + ".msgpack: binary values" // which are attachments to those who read JSON
+		}
+		return out, badField(where, "are %d, more than %d: stock clients would disconnect on it", binaries, maxAttachments)
 	}
 	if n := out.Size(); n > s.limits.PushBytes {
 		return out, badField(path, "has %d bytes, more than %d", n, s.limits.PushBytes)

@@ -65,6 +65,31 @@ describe('MessagePack', { ...holdfastOnly('it has one parser for all clients') }
     });
   }
 
+  it('a push of MessagePack that some client could not read is refused, and costs nobody anything', async () => {
+    const room = world.room();
+    script(room);
+    const inboxes = [everythingOf(await world.connect({ msgpack: true })), everythingOf(await world.connect())];
+    const bad = {
+      'cut off': [[0x93, 1], /announces more than there is/],
+      'with more behind it': [[0x91, 1, 2], /something follows/],
+      'of no type': [[0x91, 0xc1], /is of no type/],
+      'text that is no UTF-8': [[0x91, 0xa1, 0xff], /not valid UTF-8/],
+      'an extension that nobody knows': [[0x91, 0xd4, 5, 1], /ext type 5/],
+      'a map': [[0x81, 1, 1], /is not a MessagePack array/],
+      'too deep': [Array(1000).fill(0x91).concat(1), /nested more than/],
+      '11 binary values': [[0x9b, ...Array(11).fill([0xc4, 1, 1]).flat()], /binary values: are 11, more than 10/],
+    };
+    for (const [what, [bytes, message]] of Object.entries(bad)) {
+      const payload = { msgpack: Buffer.from(bytes).toString('base64') };
+      const { status, body } = await world.api.raw('PushService', 'Push', { targets: [{ room }], event: 'bad', payload });
+      assert.equal(status, 400, what);
+      assert.match(body.message, /^payload\.msgpack: /, what);
+      assert.match(body.message, message, what);
+    }
+    await world.api.push({ room }, 'still', ['here']);
+    for (const inbox of inboxes) assert.deepEqual(await inbox.next(), ['still', 'here']);
+  });
+
   it('auth and refusals', async () => {
     world.backend.handle = (event) => ({ reject: 'no entry', rejectData: event.auth });
     const client = world.make({ msgpack: true, auth: { guid: 'doc-1' } });

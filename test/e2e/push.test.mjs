@@ -182,6 +182,8 @@ describe('push', () => {
       'a payload that is no JSON': { targets, event: 'x', payload: { json: '[1' } },
       'a placeholder without its attachment': { targets, event: 'x', payload: { json: '[{"_placeholder":true,"num":0}]' } },
       'more than 10 attachments': { targets, event: 'x', payload: eleven },
+      'an attachment without its placeholder': { targets, event: 'x', payload: { json: '[1]', attachments: ['AQ=='] } },
+      'an attachment and no json': { targets, event: 'x', payload: { attachments: ['AQ=='] } },
       'a namespace that is none': { targets: [{ room: 'doc', namespace: 'chat' }], event: 'x', payload },
       'a room without a name': { targets: [{ room: '' }], event: 'x', payload },
       'an unknown field': '{"targets":[{"room":"doc"}],"evnt":"x"}',
