@@ -170,7 +170,7 @@ func (b *httpBackend) handle(ctx context.Context, ev *pb.Event) (*pb.EventReply,
 	if len(bytes.TrimSpace(answer)) == 0 {
 		return reply, nil // 204, or a handler that had nothing to say
 	}
-	if err := protojson.Unmarshal(answer, reply); err != nil {
+	if err := unmarshalJSON(answer, reply); err != nil {
 		return nil, &failure{
 			codeInternal, fmt.Sprintf("backend %s gave an answer that is not valid", b.name),
 			fmt.Errorf("read the EventReply: %w; it begins %q", err, beginning(answer)),
@@ -209,7 +209,7 @@ func (b *httpBackend) statusFailure(status int, body []byte) *failure {
 	var own errorText
 	if json.Unmarshal(body, &own) == nil && own.Code != "" {
 		var code connect.Code
-		if code.UnmarshalText([]byte(own.Code)) == nil {
+		if code.UnmarshalText([]byte(strings.ToLower(own.Code))) == nil { // in either of the two usual spellings
 			return &failure{codeName(code), own.Message, nil}
 		}
 	}

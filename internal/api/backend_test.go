@@ -186,6 +186,8 @@ func TestBackendFailures(t *testing.T) {
 		{name: "503", handler: answer(503, ""), want: `"code":"UNAVAILABLE"`},
 		{name: "429", handler: answer(429, ""), want: `"code":"RESOURCE_EXHAUSTED"`},
 		{name: "its own words", handler: answer(404, `{"code":"not_found","message":"no such doc"}`), want: `[{"error":{"code":"NOT_FOUND","message":"no such doc"}}]`},
+		{name: "its own words in capitals", handler: answer(404, `{"code":"NOT_FOUND","message":"no such doc"}`), want: `[{"error":{"code":"NOT_FOUND","message":"no such doc"}}]`},
+		{name: "a code that is none", handler: answer(422, `{"code":"QUOTA","message":"no more"}`), want: `"code":"INTERNAL","message":"backend app answered 422 Unprocessable Entity"`},
 		{name: "garbage", handler: answer(200, "<html>"), want: `"code":"INTERNAL","message":"backend app gave an answer that is not valid"`},
 		{name: "misspelt", handler: answer(200, `{"push":[]}`), want: `"code":"INTERNAL","message":"backend app gave an answer that is not valid"`},
 		{name: "bad ack", handler: answer(200, `{"ack":{"json":"{}"}}`), want: `"code":"INTERNAL","message":"the backend's acknowledgement is not valid"`},

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -47,10 +46,5 @@ func (c strictJSON) Unmarshal(data []byte, v any) error {
 	if len(data) == 0 {
 		return errors.New("the body is empty; {} is the least")
 	}
-	err := protojson.UnmarshalOptions{}.Unmarshal(data, m)
-	if err != nil && strings.Contains(err.Error(), "for string field json") {
-		// What everybody does first.
-		return fmt.Errorf(`%w (json is a string that holds an array: "json": "[1, \"a\"]")`, err)
-	}
-	return err
+	return unmarshalJSON(data, m)
 }

@@ -20,7 +20,7 @@ func (s *Server) decide(ctx context.Context, d *dispatcher, e *event) {
 		var err error
 		if v, err = s.verdictOf(e.up, reply); err != nil {
 			f = &failure{codeInternal, fmt.Sprintf("backend %s gave an answer that is not valid", d.cfg.Name), err}
-			d.errors.warn(s.log, "a backend's verdict is not valid", "backend", d.cfg.Name, "event", e.up.ID, "trace_id", e.up.TraceID, "error", err)
+			d.errors.warn(s.log, err.Error(), "a backend's verdict is not valid", "backend", d.cfg.Name, "event", e.up.ID, "trace_id", e.up.TraceID, "error", err)
 		}
 	}
 	if f != nil {

@@ -143,7 +143,7 @@ func (d *dispatcher) call(ctx context.Context, e *event) (reply *pb.EventReply, 
 	code, problem := "", ""
 	if f != nil {
 		code, problem = f.code, f.code+": "+f.message
-		d.errors.warn(d.s.log, "a backend failed", "backend", d.cfg.Name, "event", e.up.ID, "trace_id", e.up.TraceID, "name", e.up.Name,
+		d.errors.warn(d.s.log, f.kind(), "a backend failed", "backend", d.cfg.Name, "event", e.up.ID, "trace_id", e.up.TraceID, "name", e.up.Name,
 			"type", e.up.Type.String(), "took", took, "error", f)
 	}
 	st.end(now, problem)

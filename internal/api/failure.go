@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -85,30 +86,73 @@ func plainText(v any) []byte {
 // codeName spells a code as gRPC does.
 func codeName(c connect.Code) string { return strings.ToUpper(c.String()) }
 
-// burst logs the first of many like errors, and then how many there were.
+// kind is the same for failures that are alike: a cause may name a port that is another
+// one each time, while what is wrong with an answer is for somebody to mend.
+func (f *failure) kind() string {
+	if wrong := errors.Unwrap(f.cause); wrong != nil && f.code == codeInternal {
+		return f.code + f.message + wrong.Error()
+	}
+	return f.code + f.message
+}
+
+// burst logs the first of many errors of a kind, and then how many there were, so that
+// what happens all the time does not hide what has happened once.
 type burst struct {
 	now   func() time.Time
 	every time.Duration
 
-	mu   sync.Mutex
-	last time.Time
-	more int
+	mu    sync.Mutex
+	kinds map[string]*alike
 }
 
+// alike are the errors of one kind.
+type alike struct {
+	logged time.Time
+	more   int // since then
+}
+
+// maxKinds bounds what a burst tells apart at a time; those beyond it count as one kind.
+const maxKinds = 16
+
 // warn logs, or counts what it keeps back.
-func (b *burst) warn(log *slog.Logger, text string, args ...any) {
-	b.mu.Lock()
-	now := b.now()
-	if !b.last.IsZero() && now.Sub(b.last) < b.every {
-		b.more++
-		b.mu.Unlock()
+func (b *burst) warn(log *slog.Logger, kind, text string, args ...any) {
+	more, first := b.note(kind)
+	if !first {
 		return
 	}
-	more := b.more
-	b.last, b.more = now, 0
-	b.mu.Unlock()
 	if more > 0 {
 		args = append(args, "more_since_then", more)
 	}
 	log.Warn(text, args...)
+}
+
+// note tells whether an error is the first of its kind for a while, and how many there
+// have been since the last one that was.
+func (b *burst) note(kind string) (more int, first bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	if b.kinds[kind] == nil && len(b.kinds) >= maxKinds {
+		for k, a := range b.kinds {
+			if now.Sub(a.logged) >= b.every {
+				delete(b.kinds, k)
+			}
+		}
+		if len(b.kinds) >= maxKinds {
+			kind = ""
+		}
+	}
+	a := b.kinds[kind]
+	if a != nil && now.Sub(a.logged) < b.every {
+		a.more++
+		return 0, false
+	}
+	if a != nil {
+		more = a.more
+	}
+	if b.kinds == nil {
+		b.kinds = make(map[string]*alike)
+	}
+	b.kinds[kind] = &alike{logged: now}
+	return more, true
 }

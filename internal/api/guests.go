@@ -61,7 +61,7 @@ func (gs *groups) peerTells(m *message.Member, others int) {
 	}
 	gs.mu.Unlock()
 	if refused > 0 {
-		gs.s.peerErrors.warn(gs.s.log, "there are too many groups of subscribers; those of another ws-api miss events", "api", m.ID, "groups", refused)
+		gs.s.peerErrors.warn(gs.s.log, "", "there are too many groups of subscribers; those of another ws-api miss events", "api", m.ID, "groups", refused)
 	}
 	for key, g := range groups {
 		if d := told[key]; d != nil {

@@ -234,7 +234,7 @@ func (s *Server) relay(ctx context.Context, e *event) {
 	st.end(s.cfg.Now(), problemOf(err))
 	if err != nil {
 		s.count.relayErrors.Add(1)
-		s.relayErrors.warn(s.log, "an event was not relayed", "event", up.ID, "trace_id", up.TraceID, "name", up.Name, "error", err)
+		s.relayErrors.warn(s.log, "", "an event was not relayed", "event", up.ID, "trace_id", up.TraceID, "name", up.Name, "error", err)
 		return
 	}
 	s.count.relayed.Add(1)

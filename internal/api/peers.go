@@ -105,7 +105,7 @@ func (p *peers) run(ctx context.Context) {
 	defer every.Stop()
 	for first := true; ctx.Err() == nil; {
 		if err := p.beat(ctx); err != nil {
-			p.s.peerErrors.warn(p.s.log, "the other ws-apis cannot be told of this one's subscribers", "error", err)
+			p.s.peerErrors.warn(p.s.log, "", "the other ws-apis cannot be told of this one's subscribers", "error", err)
 		} else if first {
 			close(p.began)
 			first = false
@@ -264,7 +264,7 @@ func (p *peers) flush() {
 			continue
 		}
 		p.s.count.peerLost.Add(1)
-		p.s.peerErrors.warn(p.s.log, "another ws-api was not reached", "api", o.to, "kind", string(o.word.Kind), "error", err)
+		p.s.peerErrors.warn(p.s.log, "", "another ws-api was not reached", "api", o.to, "kind", string(o.word.Kind), "error", err)
 		if o.word.Kind == message.PeerGive {
 			p.s.groups.returned(&message.Peer{From: o.to, Group: o.word.Group, ID: o.word.ID})
 		}

@@ -173,7 +173,7 @@ func (p *presence) flush(ctx context.Context, r *roomChanges) {
 		var err error
 		if big, err = p.announce(ctx, r.key, changes); err != nil && ctx.Err() == nil {
 			p.s.count.presenceErr.Add(1)
-			p.s.presenceErrors.warn(p.s.log, "a room was not told who is in it", "room", string(r.key), "error", err)
+			p.s.presenceErrors.warn(p.s.log, "", "a room was not told who is in it", "room", string(r.key), "error", err)
 		}
 	}
 	now := p.s.cfg.Now()

@@ -62,7 +62,7 @@ func (t *pushTopic) take(r message.PushRecord, settled func()) {
 	p, dedupID, err := s.recordedPush(&r)
 	if err != nil {
 		s.count.pushRecordsBad.Add(1)
-		s.recordErrors.warn(s.log, "a record of the push topic is no push and was passed over", "record", r.ID, "error", err)
+		s.recordErrors.warn(s.log, err.Error(), "a record of the push topic is no push and was passed over", "record", r.ID, "error", err)
 		settled()
 		return
 	}
@@ -111,7 +111,7 @@ func (t *pushTopic) route(p *message.Push, dedupID string, r *message.PushRecord
 			o.dedupID, o.since = "", time.Time{} // nobody can be asked: rather twice than not at all
 			continue
 		}
-		t.s.recordErrors.warn(t.s.log, "a record of the push topic cannot be routed and is tried again", "record", r.ID, "error", err)
+		t.s.recordErrors.warn(t.s.log, "", "a record of the push topic cannot be routed and is tried again", "record", r.ID, "error", err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

@@ -77,7 +77,7 @@ func (s *Server) attempt(ctx context.Context, p *message.Push, dedupID, name str
 	}
 	if unnoted != nil {
 		// The push is what it is. A retry elsewhere waits in vain, and looks into the logs.
-		s.receiptErrors.warn(s.log, "how a push ended was not noted for the other ws-apis", "message", p.ID, "error", unnoted)
+		s.receiptErrors.warn(s.log, "", "how a push ended was not noted for the other ws-apis", "message", p.ID, "error", unnoted)
 	}
 	return resp, r, err
 }

@@ -66,7 +66,7 @@ func (s *Server) replyProblem(e *event, err error) {
 		return
 	}
 	s.count.replyErrors.Add(1)
-	s.replyErrors.warn(s.log, "a part of a reply was not carried out", "event", e.up.ID, "trace_id", e.up.TraceID, "name", e.up.Name, "error", err)
+	s.replyErrors.warn(s.log, err.Error(), "a part of a reply was not carried out", "event", e.up.ID, "trace_id", e.up.TraceID, "name", e.up.Name, "error", err)
 }
 
 // ackReply answers the client with what a reply says, [] when it says nothing.

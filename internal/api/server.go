@@ -210,8 +210,7 @@ func (s *Server) newHandler() http.Handler {
 		holdfastpbconnect.EventServiceName,
 	}
 	opts := []connect.HandlerOption{
-		// Base64 of attachments and the text around a payload.
-		connect.WithReadMaxBytes(2*s.limits.PushBytes + 1<<20),
+		connect.WithReadMaxBytes(int(s.maxRequest())),
 		// To compress the few bytes of a usual answer costs more than to route a push.
 		connect.WithCompressMinBytes(4096),
 		connect.WithRecover(s.recovered),
@@ -228,7 +227,7 @@ func (s *Server) newHandler() http.Handler {
 	mux.Handle(grpchealth.NewHandler(s.health))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
-	return plainJSON(checkMethod(mux, services))
+	return plainJSON(s.checkCall(mux, services))
 }
 
 // tell answers with an error as calls have it.
@@ -243,9 +242,17 @@ func tell(w http.ResponseWriter, status int, code connect.Code, format string, a
 	_, _ = w.Write(append(text, '\n'))
 }
 
-// checkMethod answers those who have got the name of a method wrong, and those who open a
-// stream by HTTP/1.1.
-func checkMethod(next http.Handler, services []string) http.Handler {
+// checkCall answers those who call what is no method or in a way in which it cannot be
+// called, for whom there would be a status alone.
+func (s *Server) checkCall(next http.Handler, services []string) http.Handler {
+	rpc := connect.NewErrorWriter()
+	refuse := func(w http.ResponseWriter, r *http.Request, status int, code connect.Code, format string, args ...any) {
+		if t := r.Header.Get("Content-Type"); strings.HasPrefix(t, "application/grpc") || strings.HasPrefix(t, "application/connect+") {
+			_ = rpc.Write(w, r, connect.NewError(code, fmt.Errorf(format, args...)))
+			return
+		}
+		tell(w, status, code, format, args...)
+	}
 	streams := make(map[string]bool) // by path; false: a method that is no stream
 	all := pb.File_holdfast_v1_holdfast_proto.Services()
 	for i := range all.Len() {
@@ -260,17 +267,51 @@ func checkMethod(next http.Handler, services []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		stream, known := streams[r.URL.Path]
 		switch {
-		case !known && !strings.HasPrefix(r.URL.Path, "/grpc."):
-			tell(w, http.StatusNotFound, connect.CodeUnimplemented,
+		case !known && strings.HasPrefix(r.URL.Path, "/grpc."): // health, reflection
+			next.ServeHTTP(w, r)
+		case !known:
+			refuse(w, r, http.StatusNotFound, connect.CodeUnimplemented,
 				"%s is no method; they are named like %s, with large letters", r.URL.Path, holdfastpbconnect.PushServicePushProcedure)
+		case r.Method != http.MethodPost:
+			w.Header().Set("Allow", http.MethodPost)
+			tell(w, http.StatusMethodNotAllowed, connect.CodeUnimplemented,
+				"every call is a POST with its request as the body, not a %s", r.Method)
 		case stream && r.ProtoMajor < 2:
-			tell(w, http.StatusHTTPVersionNotSupported, connect.CodeUnimplemented,
+			// The client may send on and listen to nothing until this connection ends.
+			w.Header().Set("Connection", "close")
+			refuse(w, r, http.StatusHTTPVersionNotSupported, connect.CodeUnimplemented,
 				"%s is a stream in both directions, which needs HTTP/2: gRPC, or Connect over HTTP/2", r.URL.Path)
+		case !callType(r.Header.Get("Content-Type")):
+			tell(w, http.StatusUnsupportedMediaType, connect.CodeInvalidArgument,
+				"%q is no type of a call: send JSON with Content-Type application/json", r.Header.Get("Content-Type"))
+		case r.ContentLength > s.maxRequest():
+			// Not RESOURCE_EXHAUSTED, which says that it may succeed later.
+			refuse(w, r, http.StatusRequestEntityTooLarge, connect.CodeInvalidArgument,
+				"the request has %d bytes, more than %d; the payload of a push may have %d (limits.push_bytes)",
+				r.ContentLength, s.maxRequest(), s.limits.PushBytes)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
+
+// callType tells whether calls can be of that type. Parameters are none of its business.
+func callType(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return false
+	}
+	switch media {
+	case "application/json", "application/proto", "application/connect+json", "application/connect+proto":
+		return true
+	}
+	return media == "application/grpc" || strings.HasPrefix(media, "application/grpc+") ||
+		media == "application/grpc-web" || strings.HasPrefix(media, "application/grpc-web+")
+}
+
+// maxRequest bounds a request in bytes: a payload, its attachments in base64, and the
+// text around it.
+func (s *Server) maxRequest() int64 { return 2*int64(s.limits.PushBytes) + 1<<20 }
 
 // recovered answers a caller whose request made a handler panic.
 func (s *Server) recovered(_ context.Context, spec connect.Spec, _ http.Header, v any) error {

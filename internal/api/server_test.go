@@ -96,13 +96,15 @@ func TestPlainJSON(t *testing.T) {
 		{"curl -d", "application/x-www-form-urlencoded", "", good, 200, `"nodes":1`},
 		{"no type", "", "", good, 200, `"nodes":1`},
 		{"snake_case", "application/json", "", `{"targets":[{"room":"doc"}],"event":"e","collapse_key":"k"}`, 200, `"nodes":1`},
-		{"a form from a page", "application/x-www-form-urlencoded", "http://evil.example", good, 415, ""},
+		{"a form from a page", "application/x-www-form-urlencoded", "http://evil.example", good, 415, `\"application/x-www-form-urlencoded\" is no type of a call`},
+		{"XML", "application/xml", "", "<push/>", 415, `\"application/xml\" is no type of a call: send JSON with Content-Type application/json`},
+		{"more than any push", "application/json", "", `{"event":"` + strings.Repeat("x", 9_100_000) + `"}`, 413, `"invalid_argument","message":"the request has 9100012 bytes, more than 9048576; the payload of a push may have 4000000 (limits.push_bytes)"`},
 		{"unknown field", "application/json", "", `{"targets":[{"room":"doc"}],"volatil":true}`, 400, `unknown field \"volatil\"`},
 		{"not JSON", "application/json", "", `{`, 400, `"code":"invalid_argument"`},
 		{"nothing", "application/json", "", ``, 400, `the body is empty`},
 		{"no targets", "application/json", "", `{}`, 400, `targets: is empty`},
 		{"bad args", "application/json", "", `{"targets":[{"room":"doc"}],"event":"e","payload":{"json":"{}"}}`, 400, `payload.json: is not a JSON array`},
-		{"args that are no text", "application/json", "", `{"targets":[{"room":"doc"}],"event":"e","payload":{"json":[1]}}`, 400, `json is a string that holds an array`},
+		{"args that are no text", "application/json", "", `{"targets":[{"room":"doc"}],"event":"e","payload":{"json":[1]}}`, 400, `payload.json: invalid value for string field json: [, where a text that holds an array`},
 		{"reserved", "application/json", "", `{"targets":[{"room":"doc"}],"event":"disconnect"}`, 400, `event: \"disconnect\" is a name`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -136,19 +138,51 @@ func TestWrongCalls(t *testing.T) {
 	s := newWorld(t).start(Config{})
 	url := "http://" + serveH2C(t, s.Handler())
 	defer http.DefaultClient.CloseIdleConnections()
-	for path, want := range map[string]string{
-		"/holdfast.v1.PushService/push":       `404 {"code":"unimplemented","message":"/holdfast.v1.PushService/push is no method; they are named like /holdfast.v1.PushService/Push, with large letters"}`,
-		"/holdfast.v1.PushService/PushStream": `505 {"code":"unimplemented","message":"/holdfast.v1.PushService/PushStream is a stream in both directions, which needs HTTP/2: gRPC, or Connect over HTTP/2"}`,
+	for call, want := range map[string]string{
+		"GET /holdfast.v1.PushService/Push":        `405 {"code":"unimplemented","message":"every call is a POST with its request as the body, not a GET"}`,
+		"PUT /holdfast.v1.ClientService/GetClient": `405 {"code":"unimplemented","message":"every call is a POST with its request as the body, not a PUT"}`,
+		"POST /holdfast.v1.PushService/push":       `404 {"code":"unimplemented","message":"/holdfast.v1.PushService/push is no method; they are named like /holdfast.v1.PushService/Push, with large letters"}`,
+		"POST /holdfast.v1.PushService/PushStream": `505 {"code":"unimplemented","message":"/holdfast.v1.PushService/PushStream is a stream in both directions, which needs HTTP/2: gRPC, or Connect over HTTP/2"}`,
 	} {
-		resp, err := http.Post(url+path, "application/json", strings.NewReader(`{}`))
+		method, path, _ := strings.Cut(call, " ")
+		req, _ := http.NewRequest(method, url+path, strings.NewReader(`{}`))
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		if got := fmt.Sprint(resp.StatusCode, " ", strings.TrimSpace(string(body))); got != want || err != nil || resp.Header.Get("Content-Type") != "application/json" {
-			t.Errorf("%s: %s, %v; want %s", path, got, err, want)
+			t.Errorf("%s: %s, %v; want %s", call, got, err, want)
 		}
+	}
+}
+
+// TestWrongRPCs has callers with a generated client told in the form that those read.
+func TestWrongRPCs(t *testing.T) {
+	s := newWorld(t).start(Config{})
+	url := "http://" + serveH2C(t, s.Handler())
+	h1, h2 := &http.Client{Transport: &http.Transport{}}, h2cClient(t)
+	defer h1.CloseIdleConnections()
+	for _, opts := range [][]connect.ClientOption{{connect.WithGRPC()}, {connect.WithGRPCWeb()}, {connect.WithProtoJSON()}} {
+		wrong := connect.NewClient[pb.PushRequest, pb.PushResponse](h2, url+"/holdfast.v1.PushService/push", opts...)
+		_, err := wrong.CallUnary(t.Context(), connect.NewRequest(&pb.PushRequest{}))
+		if connect.CodeOf(err) != connect.CodeUnimplemented || !strings.Contains(err.Error(), "/holdfast.v1.PushService/push is no method") {
+			t.Errorf("no method: %v", err)
+		}
+	}
+	// A stream over HTTP/1.1 is answered though the request is still open.
+	for _, opts := range [][]connect.ClientOption{{connect.WithGRPCWeb()}, {}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		stream := holdfastpbconnect.NewEventServiceClient(h1, url, opts...).Subscribe(ctx)
+		_ = stream.Send(&pb.SubscribeRequest{})
+		_, err := stream.Receive()
+		if connect.CodeOf(err) != connect.CodeUnimplemented {
+			t.Errorf("a stream over HTTP/1.1: %v", err)
+		}
+		_, _ = stream.CloseRequest(), stream.CloseResponse()
+		cancel()
 	}
 }
 

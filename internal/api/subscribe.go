@@ -81,6 +81,9 @@ func filterOfRequest(r *pb.SubscribeRequest) (filter, int, error) {
 	if r.GetEventId() != "" {
 		return f, 0, badField("event_id", "is set in the first message, which says what to read")
 	}
+	if r.GetReply() != nil {
+		return f, 0, badField("reply", "is set in the first message, which says what to read")
+	}
 	if len(r.GetGroup()) > message.MaxKeyName {
 		return f, 0, badField("group", "is longer than %d bytes", message.MaxKeyName)
 	}
@@ -101,7 +104,7 @@ func filterOfRequest(r *pb.SubscribeRequest) (filter, int, error) {
 			}
 		}
 		if !known {
-			return f, 0, badField(fmt.Sprintf("types[%d]", i), "%d is no type of event", t)
+			return f, 0, badField(fmt.Sprintf("types[%d]", i), "%d is no type of event; CONNECT, MESSAGE and DISCONNECT are", t)
 		}
 	}
 	if len(r.GetTypes()) == 0 {

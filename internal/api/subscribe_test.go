@@ -96,6 +96,7 @@ func TestSubscribe(t *testing.T) {
 	for name, first := range map[string]*pb.SubscribeRequest{
 		"types[0]: ": {Types: []pb.EventType{9}},
 		"event_id: ": {EventId: "x"},
+		"reply: ":    {Reply: &pb.EventReply{}},
 		"events[0]:": {Events: []string{""}},
 	} {
 		st := subscribe(t, es, first)
