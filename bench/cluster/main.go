@@ -101,7 +101,7 @@ func (b *bench) run(ctx context.Context) error {
 		if !slices.Contains(b.only, m.name) {
 			continue
 		}
-		if err := m.do(b, ctx); err != nil {
+		if err := b.within(ctx, m); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
 		}
 		if ctx.Err() != nil {
@@ -109,6 +109,19 @@ func (b *bench) run(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// measureLimit is the most that one measurement may take: several times what it does.
+const measureLimit = 5 * time.Minute
+
+func (b *bench) within(ctx context.Context, m measure) error {
+	limit, cancel := context.WithTimeout(ctx, measureLimit)
+	defer cancel()
+	err := m.do(b, limit)
+	if err != nil && ctx.Err() == nil && limit.Err() != nil {
+		return fmt.Errorf("it was not done within %s: %w", measureLimit, err)
+	}
+	return err
 }
 
 // figure prints one line. target is "" when there is none.

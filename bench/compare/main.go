@@ -46,6 +46,7 @@ type options struct {
 	within   time.Duration // what a busy machine has no time for is left out, with together; 0: nothing is
 	// turnLimit is the most that a server gets for its turn, when it is measured alone.
 	turnLimit time.Duration
+	total     time.Duration // the most that all turns may take
 	page      string
 	json      string
 	svg       string
@@ -78,6 +79,7 @@ func parse(args []string, log io.Writer) (*options, error) {
 	f.DurationVar(&o.ping, "ping", 0, "interval of heartbeats (default 25s; quick: 10s)")
 	f.DurationVar(&o.patience, "patience", 20*time.Second, "how long an event may take to reach all")
 	f.DurationVar(&o.turnLimit, "turn", 150*time.Second, "the most that a server gets for its turn; without -together")
+	f.DurationVar(&o.total, "total", 45*time.Minute, "the most that all turns may take: what there is no time for is left out, and told; without -together")
 	f.DurationVar(&o.within, "within", 0, "leave out rounds, and say so, when a busy machine would take longer; with -together (quick, unless -rounds is given: 50s for three servers; else no bound)")
 	f.StringVar(&o.page, "html", "", "write a page with plots to this file")
 	f.StringVar(&o.json, "json", "", "write the figures to this file")

@@ -103,22 +103,26 @@ func (s *suite) run(ctx context.Context) error {
 		play = s.inTurns
 	}
 	play(ctx)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return s.finish(began)
+	// Who interrupts it wants to see what was measured so far.
+	return errors.Join(ctx.Err(), s.finish(began))
 }
 
 // alone starts, measures and ends one server after the other, round by round.
 func (s *suite) alone(ctx context.Context) {
 	took := make(map[string]time.Duration)
+	end := time.Now().Add(s.total)
 	for round := range s.rounds {
 		s.results.round = round
 		for i, name := range s.names {
+			left := time.Until(end)
+			if left < max(took[name], time.Second) {
+				s.note("all", "%s, and what was to follow, was left out, so that the run ends within %s (-total)", name, s.total)
+				return
+			}
 			s.progress("round %d of %d, %s (%d of %d); %s; load average %s", round+1, s.rounds,
-				name, i+1, len(s.names), about(s.left(took, round, i)), rig.LoadAverage())
+				name, i+1, len(s.names), about(min(s.left(took, round, i), left)), rig.LoadAverage())
 			began := time.Now()
-			s.turn(ctx, name)
+			s.turn(ctx, name, min(s.turnLimit, left))
 			if ctx.Err() != nil {
 				return
 			}
@@ -127,9 +131,9 @@ func (s *suite) alone(ctx context.Context) {
 	}
 }
 
-// turn is what happens to a server that is measured alone.
-func (s *suite) turn(ctx context.Context, name string) {
-	limit, cancel := context.WithTimeout(ctx, s.turnLimit)
+// turn is what happens to a server that is measured alone, for so long at most.
+func (s *suite) turn(ctx context.Context, name string, most time.Duration) {
+	limit, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	v := s.start(limit, name)
 	if v == nil {
@@ -283,8 +287,11 @@ func (s *suite) do(v *server, what string, act func() error) {
 	}
 	if err := act(); err != nil {
 		v.failed = true
+		if errors.Is(err, context.Canceled) {
+			return // by the user, who knows
+		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("its turn of %s was over", s.turnLimit)
+			err = errors.New("its time was over")
 		}
 		s.note(v.name, "%s: %v; what was to follow was left out", what, err)
 	}

@@ -28,13 +28,14 @@ const Secret = "bench-bench-bench-bench-bench-bench"
 // Main is the main function of a measurement: measure parses args and measures. It
 // returns the exit status.
 func Main(name string, measure func(ctx context.Context, args []string, out, log io.Writer) error) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	args := os.Args[1:]
 	var err error
 	if len(args) == 1 && args[0] == workerArgument {
-		err = loadgen.ServeWorker(ctx, os.Stdin, os.Stdout)
+		signal.Ignore(os.Interrupt) // a terminal sends it to all; this one's end is that of its input
+		err = loadgen.ServeWorker(context.Background(), os.Stdin, os.Stdout)
 	} else {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
 		err = measure(ctx, args, os.Stdout, os.Stderr)
 	}
 	var wrong UsageError
@@ -43,6 +44,9 @@ func Main(name string, measure func(ctx context.Context, args []string, out, log
 		return 0
 	case errors.As(err, &wrong):
 		return 2
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintf(os.Stderr, "%s: interrupted\n", name)
+		return 130 // as a shell reports SIGINT
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 	return 1

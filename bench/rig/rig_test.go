@@ -101,7 +101,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestMainsStatus(t *testing.T) {
-	for want, of := range map[int]error{0: flag.ErrHelp, 1: io.EOF, 2: UsageError{io.EOF}} {
+	for want, of := range map[int]error{0: flag.ErrHelp, 1: io.EOF, 2: UsageError{io.EOF}, 130: context.Canceled} {
 		if got := Main("test", func(context.Context, []string, io.Writer, io.Writer) error { return of }); got != want {
 			t.Errorf("%v: status %d, want %d", of, got, want)
 		}
