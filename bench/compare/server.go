@@ -74,7 +74,7 @@ func (s *server) attach(ctx context.Context) error {
 		if s.name != "node" {
 			t.Protocol = loadgen.Bare
 		}
-		s.pusher, err = loadgen.NewFramePusher(ctx, t)
+		s.pusher, err = loadgen.NewFramePusher(ctx, t, "")
 	}
 	return err
 }

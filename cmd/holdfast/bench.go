@@ -9,8 +9,10 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"holdfast/internal/boot"
@@ -22,7 +24,9 @@ type benchCommand struct {
 	URL       string        `name:"url" help:"Where clients connect." default:"http://127.0.0.1:8000" placeholder:"URL"`
 	API       string        `name:"api" env:"HOLDFAST_API" help:"URL of the API, for scenarios that push." default:"http://127.0.0.1:8001" placeholder:"URL"`
 	Client    string        `help:"Which socket.io-client the clients are like: 2, 3 or 4 (the default); 3 and 4 put the same on the wire." enum:",2,3,4" default:"" placeholder:"V"`
-	Transport string        `help:"How they reach the server: websocket at once, polling alone, or upgrade: polling first, then a WebSocket, as stock clients do." enum:"websocket,polling,upgrade" default:"websocket" placeholder:"T"`
+	Transport string        `help:"How they reach the server: websocket at once, polling alone, upgrade: polling first, then a WebSocket, as stock clients do; or jsonp: polling as the oldest of clients 2." enum:"websocket,polling,upgrade,jsonp" default:"websocket" placeholder:"T"`
+	Push      string        `help:"Who pushes the events of broadcast and s2 to s4: api (holdfast's), or for broadcast and s3 at any other server client: one more client sends the event b, which the server must send on to the others." enum:"api,client" default:"api" placeholder:"W"`
+	Parser    string        `help:"How their packets are encoded: json, or msgpack as by socket.io-msgpack-parser." enum:"json,msgpack" default:"json" placeholder:"P"`
 	Protocol  string        `help:"What they speak, instead of --client: eio4 (clients 3 and 4), eio3 (2), or to other servers bare (WebSocket and no packets), centrifugo." enum:",eio4,eio3,bare,centrifugo" default:"" placeholder:"P"`
 	Path      string        `help:"The endpoint's path; the protocol's usual one by default." placeholder:"P"`
 	Secret    string        `env:"HOLDFAST_AUTH_JWT_SECRET" help:"Give each client a token that is signed with this (HS256)."`
@@ -50,47 +54,105 @@ that it kept waiting. Example, with holdfast dev running:
   holdfast bench broadcast --clients 5000 --every 500ms --html bench.html
 
 A client that polls has two connections, one that upgrades three for a moment. A
-process opens as many as ulimit -n says; the server needs as many.`
+process opens as many as ulimit -n says; the server needs as many.
+
+The exit status is 0 when all scenarios were played, whatever the figures say, 1
+when one could not be, 130 when it was interrupted; what came of it until then is
+reported in each case.`
 }
 
 // Run plays the scenarios and reports.
 func (c *benchCommand) Run(w *world) error {
 	if c.Worker {
+		signal.Ignore(os.Interrupt) // a terminal sends it to all; this one's end is that of its input
 		return loadgen.ServeWorker(w.ctx, os.Stdin, w.stdout)
 	}
-	if len(c.Scenarios) == 0 {
-		return fmt.Errorf("bench: no scenario is named; there are:\n%s", loadgen.Help())
+	p, err := c.prepare(w)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
 	}
-	signals, stop := boot.Notify()
-	defer stop()
-	ctx, cancel := context.WithCancel(w.ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(w.ctx)
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	go func() {
 		select {
-		case <-signals:
-			cancel()
+		case s := <-signals:
+			signal.Stop(signals) // so that a second one ends the process
+			fmt.Fprintln(w.stderr, "Stopping; the figures so far follow. Once more ends it at once.")
+			cancel(boot.SignalError{Signal: s})
 		case <-ctx.Done():
 		}
 	}()
-	results, err := c.play(ctx, w)
+	results, err := c.play(ctx, w, p)
 	return errors.Join(err, c.report(w, results))
+}
+
+// prepared is what scenarios need, once it is known that they can be played.
+type prepared struct {
+	target    loadgen.Target
+	options   loadgen.Options
+	pusher    loadgen.NewPusher
+	pid       int // of the server; 0: it is not measured
+	processes int // for the clients; 0: this one
+}
+
+// prepare finds what is wrong with the command line before anything is done.
+func (c *benchCommand) prepare(w *world) (*prepared, error) {
+	if len(c.Scenarios) == 0 {
+		return nil, fmt.Errorf("no scenario is named; there are:\n%s", loadgen.Help())
+	}
+	p := &prepared{options: loadgen.Options{
+		Clients: c.Clients, Rate: c.Rate, For: c.For, Every: c.Every, Size: c.Size, Hz: c.Hz, Scale: c.Scale,
+	}}
+	for _, name := range c.Scenarios {
+		if err := loadgen.Check(name, p.options); err != nil {
+			return nil, err
+		}
+	}
+	protocol, err := c.protocol()
+	if err != nil {
+		return nil, err
+	}
+	p.target = loadgen.Target{
+		URL: c.URL, Path: c.Path, Protocol: protocol, Transport: loadgen.Transport(c.Transport),
+		Msgpack: c.Parser == "msgpack", Insecure: c.Insecure, Secret: c.Secret,
+	}
+	if err := p.target.Check(); err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Push == "client":
+		p.pusher = loadgen.PushByClient(p.target)
+	case c.API != "":
+		p.pusher = loadgen.PushByAPI(c.API)
+	}
+	if p.pid, err = c.server(w); err != nil {
+		return nil, err
+	}
+	if p.processes, err = c.spread(w, p); err != nil {
+		return nil, err
+	}
+	return p, errors.Join(writable(c.JSON), writable(c.HTML))
+}
+
+// writable fails for a file that cannot be written when all is over.
+func writable(name string) error {
+	if name == "" || name == "-" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // play stops at the first scenario that fails; its result, as far as it got, is
 // the last.
-func (c *benchCommand) play(ctx context.Context, w *world) (results []*loadgen.Result, err error) {
-	protocol, err := c.protocol()
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	target := loadgen.Target{
-		URL: c.URL, Path: c.Path, Protocol: protocol, Transport: loadgen.Transport(c.Transport), Insecure: c.Insecure, Secret: c.Secret,
-	}
-	pid, err := c.server(w)
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	swarm, err := c.swarm(ctx, target)
+func (c *benchCommand) play(ctx context.Context, w *world, p *prepared) (results []*loadgen.Result, err error) {
+	swarm, err := p.swarm(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
@@ -98,15 +160,9 @@ func (c *benchCommand) play(ctx context.Context, w *world) (results []*loadgen.R
 	for _, name := range c.Scenarios {
 		fmt.Fprintf(w.stderr, "%s against %s\n", name, c.URL)
 		run := &loadgen.Run{
-			Scenario: name, Target: target, Swarm: swarm, PID: pid,
-			Options: loadgen.Options{Clients: c.Clients, Rate: c.Rate, For: c.For, Every: c.Every, Size: c.Size, Hz: c.Hz, Scale: c.Scale},
+			Scenario: name, Target: p.target, Swarm: swarm, PID: p.pid, Options: p.options, Pusher: p.pusher,
 			Log:     func(line string) { fmt.Fprintln(w.stderr, line) },
 			Command: c.line(w.args),
-		}
-		if c.API != "" {
-			run.Pusher = func(room string, ack time.Duration) loadgen.Pusher {
-				return &loadgen.APIPusher{URL: c.API, Room: room, AckTimeout: ack}
-			}
 		}
 		r, err := run.Do(ctx)
 		if r != nil {
@@ -114,10 +170,36 @@ func (c *benchCommand) play(ctx context.Context, w *world) (results []*loadgen.R
 			printResult(w.stdout, r, c.JSON == "-")
 		}
 		if err != nil {
-			return results, fmt.Errorf("bench %s: %w", name, err)
+			err = fmt.Errorf("bench %s: %w", name, err)
+			if r != nil && r.Total.Arrived == 0 {
+				err = errors.Join(err, advice(r))
+			}
+			return results, err
 		}
 	}
 	return results, nil
+}
+
+// advice is what may help when no client got in; nil when nothing comes to mind.
+func advice(r *loadgen.Result) error {
+	for _, a := range []struct{ seen, do string }{
+		{"connection refused", "nothing listens there: is the server up, and --url right?"},
+		{"no such host", "is --url right?"},
+		{"certificate", "--insecure takes any certificate"},
+		{"does not look like a TLS handshake", "the server has no TLS there: --url http://… in place of https://…"},
+		{"HTTPS server", "the server has TLS there: --url https://… in place of http://…"},
+		{"HTTP 404", "is that the address for clients, and is the endpoint's path another (--path)?"},
+		{"UNAUTHENTICATED", "the server wants tokens: --secret is the one that it checks them with"},
+		{"MessagePack", "the server has another parser: --parser"},
+		{"too many open files", "raise ulimit -n"},
+	} {
+		for _, why := range r.Total.Reasons() {
+			if strings.Contains(why, a.seen) {
+				return errors.New(a.do)
+			}
+		}
+	}
+	return nil
 }
 
 // line is the command line, without what is secret.
@@ -140,31 +222,59 @@ func (c *benchCommand) protocol() (loadgen.Protocol, error) {
 }
 
 // swarm is in this process, or in several workers.
-func (c *benchCommand) swarm(ctx context.Context, t loadgen.Target) (loadgen.Swarm, error) {
-	perProcess := 15_000
-	if t.Transport == loadgen.Polling { // two connections each
-		perProcess = 8000
-	}
-	n := c.Processes
-	if n == 0 {
-		for _, name := range c.Scenarios {
-			n = max(n, (loadgen.Clients(name, loadgen.Options{Clients: c.Clients, Scale: c.Scale})+perProcess-1)/perProcess)
-		}
-	}
-	if n <= 1 {
-		return loadgen.NewLocal(t, 1)
+func (p *prepared) swarm(ctx context.Context) (loadgen.Swarm, error) {
+	if p.processes == 0 {
+		return loadgen.NewLocal(p.target, 1)
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("start workers: %w", err)
+		return nil, fmt.Errorf("start the clients' processes: %w", err)
 	}
-	return loadgen.NewRemote(ctx, n, []string{self, "bench", "--worker"}, t)
+	return loadgen.NewRemote(ctx, p.processes, []string{self, "bench", "--worker"}, p.target)
+}
+
+const (
+	spareFiles    = 64 // that a process opens beside its clients' connections
+	mostProcesses = 64 // that are started without being asked for
+)
+
+// spread is over how many processes the clients are to be spread; 0: they stay in this
+// one. It fails when these cannot open as many connections.
+func (c *benchCommand) spread(w *world, p *prepared) (int, error) {
+	clients := 0
+	for _, name := range c.Scenarios {
+		clients = max(clients, loadgen.Clients(name, p.options))
+	}
+	if may, need := loadgen.OpenFiles(p.pid), clients*p.target.Connections(); p.pid != 0 && may > 0 && uint64(need) > may {
+		fmt.Fprintf(w.stderr, "The server's process may open %d files (ulimit -n), and %d clients need %d: it will refuse some.\n", may, clients, need)
+	}
+	each := 15_000 // with which one goroutine is not yet too busy
+	if p.target.Connections() > 1 {
+		each = 8000
+	}
+	fit := clients
+	if files := openFiles(); files > 0 {
+		fit = p.target.Fit(int(min(files, 1<<30)) - spareFiles)
+	}
+	n := c.Processes
+	if each = min(each, fit); n == 0 && each > 0 {
+		n = (clients + each - 1) / each
+	}
+	if fit <= 0 || clients > n*fit || n > max(c.Processes, mostProcesses) {
+		return 0, fmt.Errorf("a process may open %d files (ulimit -n), too few for %d clients: raise that, "+
+			"or take fewer clients (-n), or more processes for them (--processes)", openFiles(), clients)
+	}
+	if n <= 1 {
+		return 0, nil
+	}
+	return n, nil
 }
 
 // server is the process to measure, 0 when there is none.
 func (c *benchCommand) server(w *world) (int, error) {
 	if c.PID != 0 {
-		return c.PID, nil
+		_, err := loadgen.Measure(c.PID)
+		return c.PID, err
 	}
 	u, err := url.Parse(c.URL)
 	if err != nil {
@@ -187,10 +297,10 @@ func printResult(out io.Writer, r *loadgen.Result, quiet bool) {
 		return
 	}
 	for _, f := range r.Figures {
-		fmt.Fprintf(out, "%-28s %12.2f %s\n", r.Scenario+"."+f.Name, f.Value, f.Unit)
+		fmt.Fprintf(out, "%-36s %12.2f %s\n", r.Scenario+"."+f.Name, f.Value, f.Unit)
 	}
 	for _, why := range r.Total.Reasons() {
-		fmt.Fprintf(out, "%-28s %12d times: %s\n", r.Scenario+".error", r.Total.Errors[why], why)
+		fmt.Fprintf(out, "%-36s %12d times: %s\n", r.Scenario+".error", r.Total.Errors[why], why)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"holdfast/internal/loadgen"
@@ -19,33 +20,43 @@ func TestBenchClientsOfEveryKind(t *testing.T) {
 	const routes = "routes: [{event: cursor, relay: others, volatile: true}, {event: '*', ack: durable}]\n"
 	cert, key := certificate(t)
 	secure := "tls: {cert: '" + cert + "', key: '" + key + "'}\n"
+	const twos = "endpoints: [{path: /socket.io/, parser: msgpack}]\n"
 	var plays sync.WaitGroup
 	turns := make(chan struct{}, 4)
-	for _, server := range []struct{ name, config string }{{"plain", routes}, {"TLS", routes + secure}} {
-		for _, client := range []string{"2", "4"} {
-			for _, transport := range []string{"websocket", "polling", "upgrade"} {
-				if server.name == "TLS" && (transport == "upgrade") != (client == "2") {
-					continue // what TLS changes has nothing to do with the version
-				}
-				url, api := dev(t, "--config", file(t, server.config))
-				name := strings.Join([]string{server.name, client, transport}, " ")
-				to := filepath.Join(t.TempDir(), "results.json")
-				plays.Go(func() {
-					turns <- struct{}{}
-					defer func() { <-turns }()
-					code, out, errs := command(t, nil, append([]string{"bench"}, append(benchScenarios, "--json", to,
-						"--url", url, "--api", api, "--insecure", "--client", client, "--transport", transport,
-						"-n", "20", "--rate", "100", "--for", "300ms", "--every", "100ms", "--scale", "0.00004")...)...)
-					if code != 0 {
-						t.Errorf("%s ended with %d: %s%s", name, code, out, errs)
-						return
-					}
-					for _, r := range benchResults(t, to) {
-						benchResult(t, name, transport, r)
-					}
-				})
+	for _, kind := range []struct{ client, transport, parser, more string }{
+		{"2", "websocket", "json", ""},
+		{"2", "polling", "json", ""},
+		{"2", "jsonp", "json", ""},
+		{"2", "upgrade", "json", secure},
+		{"4", "websocket", "json", ""},
+		{"4", "polling", "json", ""},
+		{"4", "upgrade", "json", ""},
+		{"4", "websocket", "json", secure},
+		{"4", "polling", "json", secure},
+		{"2", "websocket", "msgpack", twos},
+		{"2", "polling", "msgpack", twos},
+		{"2", "jsonp", "msgpack", twos},
+		{"4", "websocket", "msgpack", ""},
+		{"4", "upgrade", "msgpack", ""},
+		{"4", "polling", "msgpack", ""},
+	} {
+		url, api := dev(t, "--config", file(t, routes+kind.more))
+		name := strings.Join([]string{kind.client, kind.transport, kind.parser, url[:5]}, " ")
+		to := filepath.Join(t.TempDir(), "results.json")
+		plays.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			code, out, errs := command(t, nil, append([]string{"bench"}, append(benchScenarios, "--json", to,
+				"--url", url, "--api", api, "--insecure", "--client", kind.client, "--transport", kind.transport, "--parser", kind.parser,
+				"-n", "20", "--rate", "100", "--for", "300ms", "--every", "100ms", "--scale", "0.00004")...)...)
+			if code != 0 {
+				t.Errorf("%s ended with %d: %s%s", name, code, out, errs)
+				return
 			}
-		}
+			for _, r := range benchResults(t, to, benchScenarios...) {
+				benchResult(t, name, kind.transport, r)
+			}
+		})
 	}
 	plays.Wait()
 	http.DefaultClient.CloseIdleConnections()
@@ -54,14 +65,14 @@ func TestBenchClientsOfEveryKind(t *testing.T) {
 var benchScenarios = []string{"connect", "idle", "broadcast", "rooms", "echo", "churn", "s2", "s4"}
 
 // benchResults reads what holdfast bench has written.
-func benchResults(t *testing.T, from string) (results []*loadgen.Result) {
+func benchResults(t *testing.T, from string, scenarios ...string) (results []*loadgen.Result) {
 	t.Helper()
 	text, err := os.ReadFile(from)
 	if err == nil {
 		err = json.Unmarshal(text, &results)
 	}
-	if err != nil || len(results) != len(benchScenarios) {
-		t.Errorf("%d results of %d scenarios: %v", len(results), len(benchScenarios), err)
+	if err != nil || len(results) != len(scenarios) {
+		t.Errorf("%d results of %q: %v", len(results), scenarios, err)
 	}
 	return results
 }
@@ -118,12 +129,21 @@ func TestBenchSaysWhatIsWrong(t *testing.T) {
 		want string
 	}{
 		{args: nil, code: 1, want: "broadcast"},
-		{args: []string{"dance"}, code: 1, want: `there is no scenario "dance"`},
+		{args: []string{"connect", "dance", "--url", "http://127.0.0.1:1"}, code: 1, want: `there is no scenario "dance"`},
+		{args: []string{"connect", "--rate=-1"}, code: 1, want: "rate is -1, and must be a number above 0"},
+		{args: []string{"connect", "--json", "/nowhere/at/all"}, code: 1, want: "/nowhere/at/all: no such file"},
+		{args: []string{"connect", "--url", "http://127.0.0.1:1/deep"}, code: 1, want: "more than a host and a port"},
+		{args: []string{"connect", "--transport", "jsonp"}, code: 1, want: "only clients 2 have"},
+		{args: []string{"connect", "--protocol", "bare", "--parser", "msgpack"}, code: 1, want: "have no MessagePack"},
+		{args: []string{"connect", "-n", "99999999"}, code: 1, want: "(ulimit -n), too few for 99999999 clients"},
+		{args: []string{"broadcast", "--api", "http://127.0.0.1:1"}, code: 1, want: "the API at http://127.0.0.1:1 takes no push"},
+		{args: []string{"broadcast", "--push", "client", "--url", "http://127.0.0.1:1"}, code: 1, want: "connect the client that pushes"},
+		{args: []string{"s2", "--push", "client", "--url", "http://127.0.0.1:1"}, code: 1, want: "must be pushed by an API"},
 		{args: []string{"connect", "--transport", "pigeon"}, code: 2, want: "--transport"},
 		{args: []string{"connect", "--client", "5"}, code: 2, want: "--client"},
 		{args: []string{"connect", "--client", "2", "--protocol", "eio4"}, code: 1, want: "--client 2 speaks eio3"},
 		{args: []string{"connect", "--protocol", "bare", "--transport", "polling"}, code: 1, want: "no transport but websocket"},
-		{args: []string{"connect", "--url", "ws://127.0.0.1:1"}, code: 1, want: "is not http://HOST:PORT"},
+		{args: []string{"connect", "--url", "ftp://127.0.0.1:1"}, code: 1, want: "is not http://HOST:PORT"},
 		{args: []string{"connect", "-n", "3", "--transport", "polling", "--url", "http://127.0.0.1:1"}, code: 1, want: "connection refused"},
 	} {
 		code, _, errs := command(t, nil, append([]string{"bench"}, tt.args...)...)
@@ -157,5 +177,48 @@ func TestBenchPage(t *testing.T) {
 	}
 	if strings.Contains(page, secret) {
 		t.Error("the page tells the secret")
+	}
+}
+
+// One more client can push to a server that has no API, whatever the others speak.
+func TestBenchPushByClient(t *testing.T) {
+	cert, key := certificate(t)
+	url, _ := dev(t, "--config", file(t, "routes: [{event: b, relay: others}]\ntls: {cert: '"+cert+"', key: '"+key+"'}\n"))
+	for _, client := range []string{"2", "4"} {
+		to := filepath.Join(t.TempDir(), "results.json")
+		code, _, errs := command(t, nil, "bench", "broadcast", "--push", "client", "--client", client, "--url", url, "--insecure",
+			"-n", "20", "--rate", "500", "--for", "300ms", "--every", "100ms", "--json", to)
+		if code != 0 {
+			t.Fatalf("clients %s: code %d: %s", client, code, errs)
+		}
+		for _, r := range benchResults(t, to, "broadcast") {
+			benchResult(t, "clients "+client, "websocket", r)
+		}
+	}
+}
+
+// Ctrl-C ends it, with what there is so far.
+func TestBenchIsInterrupted(t *testing.T) {
+	url, _ := dev(t)
+	to := filepath.Join(t.TempDir(), "results.json")
+	out, errs := newBuffer(), newBuffer()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(t.Context(), []string{"bench", "idle", "connect", "--url", url, "-n", "20", "--rate", "100", "--for", "1m", "--json", to}, nil, out, errs)
+	}()
+	errs.await(t, ` s +20 up`) // from then on signals are taken
+	if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-code; got != 130 {
+		t.Errorf("the exit status is %d", got)
+	}
+	if !strings.Contains(out.String(), "connect.p50") || !strings.Contains(errs.String(), "signal: interrupt") {
+		t.Errorf("it printed %s%s", out, errs)
+	}
+	for _, r := range benchResults(t, to, "idle") {
+		if r.Error != "signal: interrupt" || r.Total.Arrived != 20 {
+			t.Errorf("%d clients and the error %q", r.Total.Arrived, r.Error)
+		}
 	}
 }

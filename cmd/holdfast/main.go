@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -67,9 +68,16 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	}
 	err = k.Run(&world{ctx: ctx, args: args, env: env, stdout: stdout, stderr: stderr})
 	var invalid *boot.InvalidError
+	var stopped boot.SignalError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &stopped):
+		fmt.Fprintln(stderr, "holdfast:", err)
+		if n, ok := stopped.Signal.(syscall.Signal); ok {
+			return 128 + int(n) // as a shell reports it
+		}
+		return 1
 	case errors.As(err, &invalid):
 		fmt.Fprintln(stderr, "holdfast:", err)
 		return 2

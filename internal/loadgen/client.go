@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"holdfast/engineio"
 	"holdfast/wsframe"
 )
 
@@ -69,6 +70,19 @@ func (c *client) write(text []byte) {
 		c.polling.say(text)
 	default:
 		c.socket.send(wsframe.Text, text)
+	}
+}
+
+// writeBinary sends one binary message, which it does not keep.
+func (c *client) writeBinary(data []byte) {
+	switch {
+	case c.phase == gone:
+	case c.polling != nil:
+		c.polling.queue(engineio.Packet{Type: engineio.Message, Binary: true, Data: slices.Clone(data)})
+	case c.version() == engineio.V3:
+		c.socket.send(wsframe.Binary, engineio.AppendBinary(engineio.V3, nil, data))
+	default:
+		c.socket.send(wsframe.Binary, data)
 	}
 }
 

@@ -2,14 +2,15 @@ package loadgen
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"holdfast/engineio"
+	"holdfast/socketio"
 	"holdfast/wsframe"
 )
 
@@ -53,6 +54,19 @@ func (c *client) text(b []byte) error {
 	return c.packet(p, now)
 }
 
+// binary takes one binary message of the WebSocket.
+func (c *client) binary(b []byte) error {
+	if !c.loop.target.Msgpack || c.polling != nil {
+		c.loop.stats.Other++
+		return nil
+	}
+	p, err := engineio.ParseBinary(c.version(), b)
+	if err != nil {
+		return err
+	}
+	return c.packet(p, time.Now())
+}
+
 // packet takes one packet of Engine.IO.
 func (c *client) packet(p engineio.Packet, now time.Time) error {
 	switch p.Type {
@@ -64,7 +78,10 @@ func (c *client) packet(p engineio.Packet, now time.Time) error {
 	case engineio.Pong:
 		c.loop.stats.Pings++
 	case engineio.Message:
-		if p.Binary {
+		switch {
+		case c.loop.target.Msgpack:
+			return c.msgpack(p, now)
+		case p.Binary:
 			c.loop.stats.Other++
 			return nil
 		}
@@ -96,6 +113,9 @@ func (c *client) open(packet engineio.Packet, now time.Time) error {
 		c.pingAt = now.Add(c.ping)
 		return nil // the server connects the client to /
 	}
+	if c.loop.target.Msgpack {
+		return c.say(socketio.Connect, 0, false, c.auth)
+	}
 	c.write(append([]byte("40"), c.auth...))
 	return nil
 }
@@ -106,30 +126,100 @@ func (c *client) socketIO(b []byte, now time.Time) error {
 	if len(b) == 0 {
 		return refusal("an empty Socket.IO packet")
 	}
-	rest := b[1:]
-	switch b[0] {
-	case '0':
+	t, rest := socketio.PacketType(b[0]-'0'), b[1:]
+	n := digits(rest)
+	if n == 0 {
+		return c.take(t, 0, false, rest, now)
+	}
+	id, err := strconv.ParseUint(string(rest[:n]), 10, 64)
+	if err != nil {
+		return fmt.Errorf("read the ID of an ack: %w", err)
+	}
+	return c.take(t, id, true, rest[n:], now)
+}
+
+// take takes what a packet says, however it was encoded.
+func (c *client) take(t socketio.PacketType, id uint64, hasID bool, data []byte, now time.Time) error {
+	switch t {
+	case socketio.Connect:
 		c.connected(now)
-	case '1':
+	case socketio.Disconnect:
 		return refusal("Socket.IO disconnect")
-	case '2':
-		n := digits(rest)
-		c.message(rest, now)
-		if n > 0 { // the server asks for an ack
+	case socketio.Event:
+		c.message(data, now)
+		if hasID { // the server asks for an ack
 			c.loop.stats.Acked++
-			c.write(slices.Concat([]byte("43"), rest[:n], []byte("[]")))
+			return c.answer(id)
 		}
-	case '3':
-		id, err := strconv.ParseUint(string(rest[:digits(rest)]), 10, 64)
-		if err != nil {
-			return fmt.Errorf("read an ack: %w", err)
-		}
-		c.acked(id, rest, now)
-	case '4':
-		return refusal("CONNECT_ERROR " + string(rest[:min(len(rest), 80)]))
+	case socketio.Ack:
+		c.acked(id, data, now)
+	case socketio.ConnectError:
+		return connectError(data)
+	case socketio.BinaryEvent, socketio.BinaryAck:
+		fallthrough
 	default:
 		c.loop.stats.Other++
 	}
+	return nil
+}
+
+// connectError is what a server says to a client that it does not let in: a message
+// alone, or an object with one.
+func connectError(data []byte) refusal {
+	var said struct {
+		Message string `json:"message"`
+		Code    string `json:"code"`
+		Data    struct {
+			Code string `json:"code"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(data, &said.Message) != nil && json.Unmarshal(data, &said) != nil || said.Message == "" {
+		said.Message = string(data)
+	}
+	text := fmt.Sprintf("CONNECT_ERROR %.80s", said.Message)
+	if code := cmp.Or(said.Code, said.Data.Code); code != "" {
+		text += fmt.Sprintf(" (%.40s)", code)
+	}
+	return refusal(text)
+}
+
+// answer sends an ack without arguments.
+func (c *client) answer(id uint64) error {
+	if c.loop.target.Msgpack {
+		return c.say(socketio.Ack, id, true, []byte("[]"))
+	}
+	c.write(append(strconv.AppendUint([]byte("43"), id, 10), "[]"...))
+	return nil
+}
+
+// msgpack takes one packet in the form of socket.io-msgpack-parser.
+func (c *client) msgpack(p engineio.Packet, now time.Time) error {
+	if !p.Binary { // as the parser of clients 2 has some
+		var said struct {
+			Type *socketio.PacketType `json:"type"`
+			Data json.RawMessage      `json:"data"`
+		}
+		if json.Unmarshal(p.Data, &said) != nil || said.Type == nil {
+			return refusal("the server does not speak MessagePack")
+		}
+		return c.take(*said.Type, 0, false, said.Data, now)
+	}
+	packet, err := socketio.ParseMsgpack(p.Data, socketio.Limits{})
+	if err != nil {
+		return err
+	}
+	return c.take(packet.Type, packet.ID, packet.HasID, packet.Data, now)
+}
+
+// say sends one packet in that form; data is JSON.
+func (c *client) say(t socketio.PacketType, id uint64, hasID bool, data []byte) (err error) {
+	var raw []byte
+	if len(data) > 0 {
+		if raw, err = socketio.JSONToMsgpack(nil, data, nil); err != nil {
+			return err
+		}
+	}
+	c.writeBinary(socketio.AppendMsgpackPacket(nil, t, "/", id, hasID, raw))
 	return nil
 }
 
@@ -236,10 +326,19 @@ func (c *client) load(l *Load, due time.Time) {
 		buf = append(buf, bareEcho, ' ')
 		buf = append(buf, arg...)
 	case SocketIO5, SocketIO4:
-		buf = append(buf, '4', '2')
 		if l.Ack {
 			c.loop.lastAsk++
 			c.loop.asked[c.loop.lastAsk] = due
+		}
+		if c.loop.target.Msgpack {
+			c.loop.stats.Sent++
+			if err := c.say(socketio.Event, c.loop.lastAsk, l.Ack, []byte(`["`+l.Event+`",`+arg+`]`)); err != nil {
+				c.end(err)
+			}
+			return
+		}
+		buf = append(buf, '4', '2')
+		if l.Ack {
 			buf = strconv.AppendUint(buf, c.loop.lastAsk, 10)
 		}
 		buf = append(buf, `["`...)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"holdfast/engineio"
 	"holdfast/wsframe"
 )
 
@@ -18,39 +19,74 @@ import (
 // text's argument.
 type FramePusher struct {
 	conn     net.Conn
-	socketIO bool
+	protocol Protocol
+	auth     []byte        // the auth object of its CONNECT
 	ended    chan struct{} // when the connection has
 	why      error         // that it has; to be read after ended
+
+	beating bool // of the reader
+	beats   sync.WaitGroup
 
 	mu sync.Mutex // of writes
 }
 
 var _ Pusher = (*FramePusher)(nil)
 
-// NewFramePusher connects it.
-func NewFramePusher(ctx context.Context, t Target) (*FramePusher, error) {
+// PushByClient makes a FramePusher for scenarios. It asks for no acknowledgements.
+func PushByClient(t Target) NewPusher {
+	return func(ctx context.Context, room string, ack time.Duration) (Pusher, error) {
+		if ack > 0 {
+			return nil, errors.New("the scenario wants each push acknowledged, for which it must be pushed by an API")
+		}
+		return NewFramePusher(ctx, t, room)
+	}
+}
+
+// NewFramePusher connects it, by a WebSocket whatever the other clients do. room, if
+// not empty, is the one that it joins as they do.
+func NewFramePusher(ctx context.Context, t Target, room string) (*FramePusher, error) {
+	p, err := newFramePusher(ctx, t, room)
+	if err != nil {
+		return nil, fmt.Errorf("connect the client that pushes: %w", err)
+	}
+	return p, nil
+}
+
+func newFramePusher(ctx context.Context, t Target, room string) (*FramePusher, error) {
+	t.Transport = WebSocket
+	switch {
+	case t.Msgpack:
+		return nil, errors.New("it has no MessagePack")
+	case t.Protocol == Centrifugo:
+		return nil, errors.New("it does not speak Centrifugo's protocol")
+	}
 	target, err := t.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	u, err := url.Parse(target.URL)
 	if err != nil {
-		return nil, fmt.Errorf("connect the pusher: %w", err)
+		return nil, err
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", u.Host)
+	d := newDialer(target, u)
+	defer d.stop()
+	conn, err := d.dial(ctx, 0)
 	if err != nil {
-		return nil, fmt.Errorf("connect the pusher: %w", err)
+		return nil, err
 	}
-	p := &FramePusher{conn: conn, socketIO: target.Protocol == SocketIO5, ended: make(chan struct{})}
+	object, query := target.credentials(-1, room, time.Now())
+	if target.Protocol == SocketIO5 {
+		query = ""
+	}
+	p := &FramePusher{conn: conn, protocol: target.Protocol, auth: object, ended: make(chan struct{})}
 	ready := make(chan struct{})
 	go p.read(ready)
-	if _, err = conn.Write(target.upgradeRequest(u.Host, "")); err == nil {
+	if _, err = conn.Write(target.upgradeRequest(u.Host, query)); err == nil {
 		err = p.await(ctx, ready)
 	}
 	if err != nil {
 		_ = p.Close()
-		return nil, fmt.Errorf("connect the pusher: %w", err)
+		return nil, err
 	}
 	return p, nil
 }
@@ -75,9 +111,15 @@ func (p *FramePusher) await(ctx context.Context, ready <-chan struct{}) error {
 // server would end it.
 func (p *FramePusher) read(ready chan<- struct{}) {
 	defer close(p.ended)
+	begun := func() {
+		if ready != nil {
+			close(ready)
+			ready = nil
+		}
+	}
 	var head replyReader
 	var frames wsframe.Reader
-	o := wsframe.ReaderOptions{Client: true}
+	o := wsframe.ReaderOptions{Client: true, MaxMessage: maxBody}
 	open := false
 	emit := func(op wsframe.Opcode, payload []byte) error {
 		switch {
@@ -85,29 +127,21 @@ func (p *FramePusher) read(ready chan<- struct{}) {
 			return p.write(wsframe.Pong, payload)
 		case op == wsframe.Close:
 			return errors.New("closed by the server")
-		case !p.socketIO || op != wsframe.Text:
+		case p.protocol == Bare || op != wsframe.Text:
 			return nil
-		case bytes.HasPrefix(payload, []byte("0")):
-			return p.write(wsframe.Text, []byte("40"))
-		case string(payload) == "2":
-			return p.write(wsframe.Text, []byte("3"))
-		case bytes.HasPrefix(payload, []byte("40")) && ready != nil:
-			close(ready)
-			ready = nil
 		}
-		return nil
+		return p.packet(payload, begun)
 	}
 	b := make([]byte, 4096)
 	for p.why == nil {
 		n, err := p.conn.Read(b)
 		in := b[:n]
 		if !open && err == nil {
-			if in, open, err = head.feed(in); open && head.status != 101 {
-				err = head.refusal()
+			if in, open, err = head.feed(in); open && err == nil && head.reply.status != 101 {
+				err = head.reply.refusal()
 			}
-			if open && err == nil && !p.socketIO {
-				close(ready)
-				ready = nil
+			if open && err == nil && p.protocol == Bare {
+				begun()
 			}
 		}
 		if open && err == nil {
@@ -115,6 +149,46 @@ func (p *FramePusher) read(ready chan<- struct{}) {
 		}
 		p.why = err
 	}
+}
+
+// packet takes one of Socket.IO, and calls begun when it says that the client is in.
+func (p *FramePusher) packet(text []byte, begun func()) error {
+	switch {
+	case len(text) == 0:
+	case p.protocol == SocketIO4 && text[0] == '0':
+		return p.beat(text)
+	case text[0] == '0':
+		return p.write(wsframe.Text, append([]byte("40"), p.auth...))
+	case string(text) == "2":
+		return p.write(wsframe.Text, []byte("3"))
+	case bytes.HasPrefix(text, []byte("40")):
+		begun()
+	case bytes.HasPrefix(text, []byte("44")):
+		return connectError(text[2:])
+	}
+	return nil
+}
+
+// beat sends the heartbeats of Engine.IO 3, as often as the open packet says.
+func (p *FramePusher) beat(text []byte) error {
+	o, err := engineio.ParseOpen(text)
+	if err != nil || o.PingInterval == 0 || p.beating {
+		return err
+	}
+	p.beating = true
+	p.beats.Go(func() {
+		tick := time.NewTicker(time.Duration(o.PingInterval) * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = p.write(wsframe.Text, []byte("2")) // the reader hears of what is wrong
+			case <-p.ended:
+				return
+			}
+		}
+	})
+	return nil
 }
 
 func (p *FramePusher) write(op wsframe.Opcode, text []byte) error {
@@ -127,7 +201,7 @@ func (p *FramePusher) write(op wsframe.Opcode, text []byte) error {
 // Push implements Pusher.
 func (p *FramePusher) Push(_ context.Context, size int, due time.Time) error {
 	text := "b" + EventText(EventName, size, due)
-	if p.socketIO {
+	if p.protocol != Bare {
 		text = `42["b",` + Argument(EventName, size, due) + `]`
 	}
 	select {
@@ -145,5 +219,6 @@ func (p *FramePusher) Push(_ context.Context, size int, due time.Time) error {
 func (p *FramePusher) Close() error {
 	err := p.conn.Close()
 	<-p.ended
+	p.beats.Wait()
 	return err
 }

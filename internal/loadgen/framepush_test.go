@@ -10,7 +10,7 @@ import (
 // ends it, and what is pushed afterwards reaches nobody.
 func TestFramePusherAnswersHeartbeats(t *testing.T) {
 	f := newFake(t, func(f *fake) { f.heard = make(chan string, 10) })
-	p, err := NewFramePusher(t.Context(), Target{URL: f.URL})
+	p, err := NewFramePusher(t.Context(), Target{URL: f.URL}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestFramePusherAnswersHeartbeats(t *testing.T) {
 
 func TestBareFramePusher(t *testing.T) {
 	f := newFake(t, func(f *fake) { f.heard = make(chan string, 10) })
-	p, err := NewFramePusher(t.Context(), Target{URL: f.URL, Protocol: Bare})
+	p, err := NewFramePusher(t.Context(), Target{URL: f.URL, Protocol: Bare}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func heard(t *testing.T, f *fake, want string) {
 // What cannot reach anybody is told.
 func TestFramePusherThatIsGone(t *testing.T) {
 	f := newFake(t)
-	p, err := NewFramePusher(t.Context(), Target{URL: f.URL})
+	p, err := NewFramePusher(t.Context(), Target{URL: f.URL}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestFramePusherThatIsGone(t *testing.T) {
 		t.Error("a push by a connection that is gone succeeded")
 	}
 	f = newFake(t, func(f *fake) { f.refuse = 503 })
-	if _, err := NewFramePusher(t.Context(), Target{URL: f.URL}); err == nil || !strings.Contains(err.Error(), "HTTP 503") {
+	if _, err := NewFramePusher(t.Context(), Target{URL: f.URL}, ""); err == nil || !strings.Contains(err.Error(), "HTTP 503") {
 		t.Errorf("a pusher that is refused: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 
 	"holdfast/internal/netpoll"
 	"holdfast/wsframe"
@@ -223,9 +224,12 @@ func (k *link) frame(op wsframe.Opcode, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		return refusal(fmt.Sprintf("close %d %s", code, reason))
+		if code == wsframe.NoStatusReceived {
+			return refusal("closed by the server without a code")
+		}
+		return refusal(strings.TrimSpace(fmt.Sprintf("closed by the server with %d %s", code, reason)))
 	case wsframe.Binary:
-		k.client.loop.stats.Other++
+		return k.client.binary(payload)
 	case wsframe.Pong, wsframe.Continuation:
 	}
 	return nil

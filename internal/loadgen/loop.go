@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -159,6 +160,9 @@ func (l *loop) sweep(now time.Time) {
 	if now.Before(l.sweepAt) {
 		return
 	}
+	if !l.sweepAt.IsZero() {
+		l.stats.Late.Record(now.Sub(l.sweepAt)) // what came meanwhile has waited as well
+	}
 	l.sweepAt = now.Add(sweepEvery)
 	for c := range l.waiting {
 		switch {
@@ -257,7 +261,7 @@ func (l *loop) failed(a *attempt, err error) {
 // collect takes the counters.
 func (l *loop) collect() Stats {
 	s := l.stats
-	s.Up = len(l.up)
+	s.Up, s.Coming = len(l.up), len(l.waiting)
 	l.stats = Stats{}
 	return s
 }
@@ -278,8 +282,8 @@ func reason(err error) string {
 	switch {
 	case errors.As(err, &said):
 		return string(said)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return "no connection in time"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
 	case errors.As(err, &number):
 		return number.Error()
 	case errors.As(err, &unknown):

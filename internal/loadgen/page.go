@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,7 +73,12 @@ func (r *Result) clients() string {
 		SocketIO5: "as socket.io-client 3 and 4 (Engine.IO 4)", SocketIO4: "as socket.io-client 2 (Engine.IO 3)",
 		Bare: "plain WebSockets", Centrifugo: "of Centrifugo",
 	}[r.Protocol]
-	by := map[Transport]string{WebSocket: "by WebSocket", Polling: "by polling alone", Upgrade: "by polling, then WebSocket"}[r.Transport]
+	if r.Parser != "" {
+		is += " with " + r.Parser
+	}
+	by := map[Transport]string{
+		WebSocket: "by WebSocket", Polling: "by polling alone", Upgrade: "by polling, then WebSocket", JSONP: "by polling with JSONP",
+	}[r.Transport]
 	return strings.TrimSpace(is + ", " + by)
 }
 
@@ -102,17 +108,25 @@ func (r *Result) section() Section {
 	s := Section{Title: r.Scenario, Head: []string{"figure", "value", "unit"}, Text: r.about(), Error: r.Error}
 	for _, c := range []struct {
 		title, unit string
-		of          func(*Sample) float64
+		lines       []Line
 	}{
-		{"Connected", "clients", func(s *Sample) float64 { return float64(s.Up) }},
-		{"Arrivals", "clients/s", func(s *Sample) float64 { return s.Arrived }},
-		{"Deliveries", "messages/s", func(s *Sample) float64 { return s.Received }},
-		{"Answers", "messages/s", func(s *Sample) float64 { return s.Answered }},
-		{"Server's processor time", "% of one processor", func(s *Sample) float64 { return s.CPU * 100 }},
-		{"Server's resident memory", "MB", func(s *Sample) float64 { return s.RSS }},
+		{"Connected", "clients", []Line{r.line("", func(s *Sample) float64 { return float64(s.Up) })}},
+		{"Arrivals", "clients/s", []Line{r.line("", func(s *Sample) float64 { return s.Arrived })}},
+		{"Failures", "clients/s", []Line{
+			r.line("did not get in", func(s *Sample) float64 { return s.Failed }),
+			r.line("lost afterwards", func(s *Sample) float64 { return s.Lost }),
+		}},
+		{"Deliveries", "messages/s", []Line{r.line("", func(s *Sample) float64 { return s.Received })}},
+		{"Answers", "messages/s", []Line{r.line("", func(s *Sample) float64 { return s.Answered })}},
+		{"Processor time", "% of one processor", []Line{
+			r.line("the server", func(s *Sample) float64 { return s.CPU * 100 }),
+			r.line("the busiest of the clients' processes", func(s *Sample) float64 { return s.Busy * 100 }),
+		}},
+		{"Server's resident memory", "MB", []Line{r.line("", func(s *Sample) float64 { return s.RSS })}},
 	} {
-		if l := r.line("", c.of); len(l.X) > 0 {
-			s.Charts = append(s.Charts, Lines(c.title, c.unit, "seconds since the beginning", false, l))
+		lines := slices.DeleteFunc(c.lines, func(l Line) bool { return len(l.X) == 0 })
+		if len(lines) > 0 {
+			s.Charts = append(s.Charts, Lines(c.title, c.unit, "seconds since the beginning", false, lines...))
 		}
 	}
 	s.Charts = append(s.Charts, r.delays()...)
@@ -153,7 +167,7 @@ func (r *Result) delays() (charts []template.HTML) {
 		{"to upgrade", &r.Total.Upgrade, func(*Sample) float64 { return 0 }},
 		{"to deliver", &r.Total.Delivery, func(s *Sample) float64 { return s.Delivery }},
 		{"to answer", &r.Total.RoundTrip, func(s *Sample) float64 { return s.RoundTrip }},
-		{"the generator was late", &r.Total.Late, func(*Sample) float64 { return 0 }},
+		{"the generator was late", &r.Total.Late, func(s *Sample) float64 { return s.Late }},
 	} {
 		if l := r.line(d.name, d.of); len(l.X) > 0 {
 			over = append(over, l)

@@ -6,11 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -31,6 +33,7 @@ const (
 	WebSocket Transport = "websocket" // from the first request on
 	Polling   Transport = "polling"   // and nothing else
 	Upgrade   Transport = "upgrade"   // polling first, then a WebSocket where the server offers it
+	JSONP     Transport = "jsonp"     // polling by scripts and forms, which clients 2 alone have
 )
 
 // Target is a server, as its clients see it.
@@ -41,6 +44,9 @@ type Target struct {
 	Insecure bool     `json:"insecure,omitempty"` // any certificate will do
 
 	Transport Transport `json:"transport,omitempty"` // default WebSocket
+
+	// Msgpack makes the clients of Socket.IO have socket.io-msgpack-parser.
+	Msgpack bool `json:"msgpack,omitempty"`
 
 	// Secret signs a token for each client (HS256, subject "u" and its number, all
 	// rooms); none is sent when it is empty.
@@ -84,16 +90,49 @@ type Load struct {
 	Leads   bool          `json:"leads,omitempty"`   // only one client of each room sends
 }
 
+// Check says what is wrong with a target, if anything is, before anybody connects.
+func (t *Target) Check() error {
+	_, err := t.withDefaults()
+	return err
+}
+
+// Connections is how many connections a client has once it is there.
+func (t *Target) Connections() int {
+	if t.Transport == Polling || t.Transport == JSONP {
+		return 2
+	}
+	return 1
+}
+
+// Fit is how many clients there may be in a process that has files left for so many
+// connections.
+func (t *Target) Fit(files int) int {
+	if t.Transport == Upgrade { // three while a client moves, and maxParallel of them do
+		return max(files/3, files-2*maxParallel)
+	}
+	return files / t.Connections()
+}
+
 func (t *Target) withDefaults() (*Target, error) {
 	c := *t
 	c.Protocol = cmp.Or(c.Protocol, SocketIO5)
 	c.Transport = cmp.Or(c.Transport, WebSocket)
 	u, err := url.Parse(c.URL)
 	if err != nil {
-		return nil, fmt.Errorf("read the server's URL: %w", err)
+		u = &url.URL{} // which is not one either
 	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+	if secure, is := map[string]string{"ws": "http", "wss": "https"}[u.Scheme]; is {
+		u.Scheme = secure
+		c.URL = u.String()
+	}
+	switch {
+	case (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
 		return nil, fmt.Errorf("the server's URL %q is not http://HOST:PORT or https://HOST:PORT", c.URL)
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+		return nil, fmt.Errorf("the server's URL %q has more than a host and a port; a path other than the usual one has an option of its own", c.URL)
+	}
+	if c.Path != "" && c.Path[0] != '/' {
+		c.Path = "/" + c.Path
 	}
 	if c.Path == "" {
 		switch c.Protocol {
@@ -107,11 +146,16 @@ func (t *Target) withDefaults() (*Target, error) {
 			return nil, fmt.Errorf("there is no protocol %q", c.Protocol)
 		}
 	}
+	socketIO := c.Protocol == SocketIO5 || c.Protocol == SocketIO4
 	switch {
-	case c.Transport != WebSocket && c.Transport != Polling && c.Transport != Upgrade:
+	case c.Transport != WebSocket && c.Transport != Polling && c.Transport != Upgrade && c.Transport != JSONP:
 		return nil, fmt.Errorf("there is no transport %q", c.Transport)
-	case c.Transport != WebSocket && c.Protocol != SocketIO5 && c.Protocol != SocketIO4:
+	case c.Transport != WebSocket && !socketIO:
 		return nil, fmt.Errorf("clients that speak %s have no transport but websocket", c.Protocol)
+	case c.Msgpack && !socketIO:
+		return nil, fmt.Errorf("clients that speak %s have no MessagePack", c.Protocol)
+	case c.Transport == JSONP && c.Protocol != SocketIO4:
+		return nil, errors.New("only clients 2 have the transport jsonp")
 	}
 	if ip, err := netip.ParseAddr(u.Hostname()); c.Sources == 0 && err == nil && ip.Is4() && ip.IsLoopback() {
 		c.Sources = 16
@@ -119,9 +163,13 @@ func (t *Target) withDefaults() (*Target, error) {
 	return &c, nil
 }
 
+// maxParallel is how many handshakes may be under way at once when clients come at a
+// rate.
+const maxParallel = 1024
+
 func (p Plan) withDefaults() Plan {
 	if p.Parallel <= 0 {
-		p.Parallel = 1024
+		p.Parallel = maxParallel
 		if p.Rate <= 0 {
 			p.Parallel = 64
 		}

@@ -47,7 +47,8 @@ func TestRoomsOfOne(t *testing.T) {
 func TestTargetIsChecked(t *testing.T) {
 	for url, ok := range map[string]bool{
 		"http://127.0.0.1:8000": true, "https://example.com": true,
-		"127.0.0.1:8000": false, "ws://host": false, "http://": false, "http://a b": false,
+		"ws://host": true, "wss://host:1/": true,
+		"127.0.0.1:8000": false, "ftp://host": false, "http://": false, "http://a b": false, "http://host/deep": false, "http://host?a=b": false,
 	} {
 		if _, err := (&Target{URL: url}).withDefaults(); (err == nil) != ok {
 			t.Errorf("%s: %v", url, err)

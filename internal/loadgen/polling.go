@@ -88,7 +88,11 @@ func (p *polling) pause() {
 	c.loop.stats.Upgraded++
 	c.loop.stats.Upgrade.Record(time.Since(c.due))
 	for _, packet := range p.packets {
-		c.write(engineio.AppendText(nil, packet))
+		if packet.Binary {
+			c.writeBinary(packet.Data)
+		} else {
+			c.write(engineio.AppendText(nil, packet))
+		}
 	}
 	if c.joined {
 		c.arrived()
@@ -126,17 +130,28 @@ func (p *polling) next() {
 	n, size := 0, 0
 	for n < len(p.packets) {
 		size += len(p.packets[n].Data) + 2 // a type and a separator
+		if p.packets[n].Binary {
+			size += len(p.packets[n].Data)/3 + 2 // as base64
+		}
 		if n > 0 && p.most > 0 && size > p.most {
 			break
 		}
 		n++
 	}
-	body, _ := engineio.AppendPayload(nil, p.client.version(), p.packets[:n], false)
+	jsonp := p.client.loop.target.Transport == JSONP
+	body, octets := engineio.AppendPayload(nil, p.client.version(), p.packets[:n], jsonp)
+	content := "text/plain;charset=UTF-8"
+	switch {
+	case jsonp:
+		body, content = form(body), "application/x-www-form-urlencoded"
+	case octets:
+		content = "application/octet-stream"
+	}
 	for _, packet := range p.packets[:n] {
 		p.bytes -= len(packet.Data)
 	}
 	p.packets = slices.Delete(p.packets, 0, n)
-	p.ask(&p.post, postLink, p.request("POST", body))
+	p.ask(&p.post, postLink, p.request("POST", content, body))
 }
 
 // ask sends a request by a link, which is made anew when the server has closed it.
@@ -163,15 +178,19 @@ func (p *polling) again(k *link) {
 	}
 }
 
-func (p *polling) get() []byte { return p.request("GET", nil) }
+func (p *polling) get() []byte { return p.request("GET", "", nil) }
 
-func (p *polling) request(method string, body []byte) []byte {
+func (p *polling) request(method, content string, body []byte) []byte {
 	t := p.client.loop.target
 	p.stamp++ // as the clients', against caches
-	to := t.resource("polling", "&t="+strconv.FormatUint(p.stamp, 36)+p.query)
+	more := "&t=" + strconv.FormatUint(p.stamp, 36)
+	if t.Transport == JSONP {
+		more += "&j=0"
+	}
+	to := t.resource("polling", more+p.query)
 	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: holdfast-bench\r\nAccept: */*\r\n", method, to, p.client.loop.host)
 	if body != nil {
-		b = fmt.Appendf(b, "Content-Type: text/plain;charset=UTF-8\r\nContent-Length: %d\r\n", len(body))
+		b = fmt.Appendf(b, "Content-Type: %s\r\nContent-Length: %d\r\n", content, len(body))
 	}
 	b = append(b, "\r\n"...)
 	return append(b, body...)
@@ -187,15 +206,21 @@ func (p *polling) polled(r *reply) {
 		c.end(r.refusal())
 		return
 	}
-	now := time.Now()
-	p.reading = true
-	err := engineio.ParsePayload(c.version(), r.body, r.octets, engineio.Limits{}, func(packet engineio.Packet) error {
-		if c.phase == gone {
-			return net.ErrClosed
-		}
-		return c.packet(packet, now)
-	})
-	p.reading = false
+	body, err := r.body, error(nil)
+	if c.loop.target.Transport == JSONP {
+		body, err = script(body)
+	}
+	if err == nil {
+		now := time.Now()
+		p.reading = true
+		err = engineio.ParsePayload(c.version(), body, r.octets, engineio.Limits{}, func(packet engineio.Packet) error {
+			if c.phase == gone {
+				return net.ErrClosed
+			}
+			return c.packet(packet, now)
+		})
+		p.reading = false
+	}
 	switch {
 	case c.phase == gone:
 	case err != nil:
@@ -222,11 +247,16 @@ func (p *polling) posted(r *reply) {
 // say queues one text packet.
 func (p *polling) say(text []byte) {
 	packet, err := engineio.ParseText(p.client.version(), slices.Clone(text))
-	if err == nil && p.bytes+len(packet.Data) > maxPending {
-		err = errFull
-	}
 	if err != nil {
 		p.client.end(err)
+		return
+	}
+	p.queue(packet)
+}
+
+func (p *polling) queue(packet engineio.Packet) {
+	if p.bytes+len(packet.Data) > maxPending {
+		p.client.end(errFull)
 		return
 	}
 	p.packets = append(p.packets, packet)

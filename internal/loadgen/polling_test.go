@@ -190,7 +190,7 @@ func TestUpgradeThatTakesTooLong(t *testing.T) {
 func TestPollingIsRefused(t *testing.T) {
 	f := newFake(t, func(f *fake) { f.refuse = http.StatusServiceUnavailable })
 	s := newSwarm(t, Target{URL: f.URL, Transport: Polling}, 1)
-	if st := arrive(t, s, 2); st.Failed != 2 || st.Errors["HTTP 503"] != 2 {
+	if st := arrive(t, s, 2); st.Failed != 2 || st.Errors["HTTP 503 no"] != 2 {
 		t.Errorf("%d failed: %v", st.Failed, st.Errors)
 	}
 }

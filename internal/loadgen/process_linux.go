@@ -71,3 +71,12 @@ func kilobytes(text []byte, key string) (int64, error) {
 	}
 	return 0, fmt.Errorf("no line %s", key)
 }
+
+// OpenFiles is how many files a process may open, 0 when that is unknown.
+func OpenFiles(pid int) uint64 {
+	var l unix.Rlimit
+	if pid == 0 || unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &l) != nil {
+		return 0
+	}
+	return l.Cur
+}

@@ -19,6 +19,19 @@ type Pusher interface {
 	Close() error
 }
 
+// PushByAPI makes APIPushers for scenarios, of the ws-api at a URL.
+func PushByAPI(url string) NewPusher {
+	return func(ctx context.Context, room string, ack time.Duration) (Pusher, error) {
+		limit, cancel := context.WithTimeout(ctx, pushPatience)
+		defer cancel()
+		nobody := &APIPusher{URL: url, Room: room + "-nobody"}
+		if err := nobody.Push(limit, 0, time.Now()); err != nil {
+			return nil, fmt.Errorf("the API at %s takes no push: %w", url, err)
+		}
+		return &APIPusher{URL: url, Room: room, AckTimeout: ack}, nil
+	}
+}
+
 // APIPusher calls the PushService of holdfast.
 type APIPusher struct {
 	URL  string // of ws-api

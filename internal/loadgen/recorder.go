@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -13,6 +16,7 @@ type Result struct {
 	Server    string    `json:"server"`
 	Protocol  Protocol  `json:"protocol"`
 	Transport Transport `json:"transport"`
+	Parser    string    `json:"parser,omitempty"` // of the clients, if it is not Socket.IO's own
 	Options   Options   `json:"options"`
 	Command   string    `json:"command,omitempty"` // that led to it
 	Machine   string    `json:"machine"`           // of the clients
@@ -31,18 +35,25 @@ type Figure struct {
 	Unit  string  `json:"unit"`
 }
 
-// Sample is what happened in about a second.
+// Sample is what happened in about a second. Delays are those of what came in it,
+// whenever it was due.
 type Sample struct {
 	At        float64 `json:"at"` // seconds since the beginning
 	Up        int     `json:"up"`
+	Coming    int     `json:"coming"`
 	Arrived   float64 `json:"arrived"` // a second, as the following
+	Failed    float64 `json:"failed"`
+	Lost      float64 `json:"lost"`
+	Sent      float64 `json:"sent"`
 	Received  float64 `json:"received"`
 	Answered  float64 `json:"answered"`
 	Delivery  float64 `json:"deliveryP99Ms"`
 	RoundTrip float64 `json:"roundTripP99Ms"`
 	Connect   float64 `json:"connectP99Ms"`
+	Late      float64 `json:"generatorLateP99Ms"`
 	CPU       float64 `json:"cpu"` // of the server: 1 is one processor
 	RSS       float64 `json:"rssMB"`
+	Busy      float64 `json:"generatorCPU"` // of the busiest of the clients' processes
 }
 
 // recorder plays a scenario and samples the clients and the server meanwhile. One
@@ -54,19 +65,26 @@ type recorder struct {
 	options Options
 	result  *Result
 	ask     chan chan snapshot // for a sample now
+	there   atomic.Bool        // all clients have arrived; from then on some are to be there
+	pid     int                // of the server, while it is measured; 0: it is not, or it has ended
 	usage   Usage              // now
 	last    time.Time          // when the last sample was taken that is among the result's
 	used    Usage              // then
 	since   Stats              // and what happened since
 	waited  time.Duration      // for answers at the end of a phase
 
-	unpushed []error // why pushes failed; owned by whoever pushes
+	pusher     Pusher        // nil when the scenario does not push
+	ackTimeout time.Duration // how long a push waits for acknowledgements; 0: it asks for none
+
+	pushed   int     // events that the server has taken
+	unpushed []error // why it did not take others; both are owned by whoever pushes
 }
 
 // snapshot is how things stand. Its histograms are not to be read, for they go on.
 type snapshot struct {
-	total Stats
-	usage Usage
+	total    Stats
+	usage    Usage
+	measured bool // usage is of now
 }
 
 func (r *recorder) record(ctx context.Context, play func(context.Context, *recorder) error) error {
@@ -75,34 +93,47 @@ func (r *recorder) record(ctx context.Context, play func(context.Context, *recor
 		if r.usage, err = Measure(r.run.PID); err != nil {
 			return err
 		}
+		r.pid = r.run.PID
 	}
 	if _, err := r.run.Swarm.Collect(ctx); err != nil {
 		return err
 	}
 	r.last, r.used = r.result.Began, r.usage
 	r.result.Samples = []Sample{{RSS: float64(r.usage.RSS) / 1e6}}
-	played, sampled := make(chan struct{}), make(chan error, 1)
-	go func() { sampled <- r.samples(ctx, played) }()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	played, sampled := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(sampled)
+		r.samples(ctx, played, stop)
+	}()
 	err := play(ctx, r)
 	close(played)
-	err = errors.Join(err, <-sampled)
+	<-sampled
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // which play can only tell as "canceled"
+	}
 	r.result.Seconds = time.Since(r.result.Began).Seconds()
 	for _, why := range r.unpushed {
-		r.result.Total.count(reason(why), 1)
+		r.result.Total.count("push: "+strings.TrimPrefix(reason(why), "push: "), 1)
 	}
 	r.distributions()
 	if err != nil {
 		r.result.Error = err.Error()
 	}
 	// Even when the scenario was interrupted: the next one wants an empty swarm.
-	return errors.Join(err, r.run.Swarm.Leave(context.WithoutCancel(ctx), r.result.Total.Arrived, 0))
+	left := r.run.Swarm.Leave(context.WithoutCancel(ctx), r.result.Total.Arrived, 0)
+	if err == nil {
+		err = left
+	}
+	return err
 }
 
-// samples runs until the scenario was played, and takes a last sample then.
-func (r *recorder) samples(ctx context.Context, played <-chan struct{}) error {
+// samples runs until the scenario was played, and takes a last sample then. It stops
+// what cannot go on.
+func (r *recorder) samples(ctx context.Context, played <-chan struct{}, stop context.CancelCauseFunc) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var first error
 	for {
 		var asked chan snapshot
 		end := false
@@ -112,50 +143,68 @@ func (r *recorder) samples(ctx context.Context, played <-chan struct{}) error {
 		case <-played:
 			end = true
 		}
-		if err := r.sample(context.WithoutCancel(ctx)); err != nil && first == nil {
-			first = err
+		if err := r.sample(context.WithoutCancel(ctx)); err != nil {
+			stop(err) // the first counts
 		}
 		if asked != nil {
-			asked <- snapshot{r.result.Total, r.usage}
+			asked <- snapshot{r.result.Total, r.usage, r.pid != 0}
 		}
 		if end {
-			return first
+			return
 		}
 	}
 }
 
+// sample takes what the clients have seen. Its error is why there is no use in going
+// on; what could be had was taken nevertheless.
 func (r *recorder) sample(ctx context.Context) error {
 	st, err := r.run.Swarm.Collect(ctx)
-	if err != nil {
-		return err
-	}
-	if r.run.PID != 0 {
-		if r.usage, err = Measure(r.run.PID); err != nil {
-			return err
-		}
-	}
-	up := st.Up
-	st.Up, r.result.Total.Up = 0, up
+	r.measure()
+	up, coming := st.Up, st.Coming
+	st.Up, st.Coming = 0, 0
 	r.result.Total.Merge(&st)
 	r.since.Merge(&st)
+	r.result.Total.Up, r.result.Total.Coming = up, coming
 	now := time.Now()
 	d := now.Sub(r.last).Seconds()
 	if d < .5 {
-		return nil // it was asked for in between
+		return err // it was asked for in between
 	}
 	st, r.since = r.since, Stats{}
 	s := Sample{
-		At: now.Sub(r.result.Began).Seconds(), Up: up,
-		Arrived: float64(st.Arrived) / d, Received: float64(st.Received) / d, Answered: float64(st.Answered) / d,
-		Delivery: ms(st.Delivery.Quantile(.99)), RoundTrip: ms(st.RoundTrip.Quantile(.99)), Connect: ms(st.Connect.Quantile(.99)),
+		At: now.Sub(r.result.Began).Seconds(), Up: up, Coming: coming, Busy: st.Busy,
+		Arrived: float64(st.Arrived) / d, Failed: float64(st.Failed) / d, Lost: float64(st.Lost) / d,
+		Sent: float64(st.Sent) / d, Received: float64(st.Received) / d, Answered: float64(st.Answered) / d,
+		Delivery: ms(st.Delivery.Quantile(.99)), RoundTrip: ms(st.RoundTrip.Quantile(.99)),
+		Connect: ms(st.Connect.Quantile(.99)), Late: ms(st.Late.Quantile(.99)),
 	}
-	if r.run.PID != 0 {
+	if r.pid != 0 {
 		s.CPU, s.RSS = (r.usage.CPU-r.used.CPU).Seconds()/d, float64(r.usage.RSS)/1e6
 	}
 	r.last, r.used = now, r.usage
 	r.result.Samples = append(r.result.Samples, s)
 	r.progress(&s)
-	return nil
+	if t := &r.result.Total; err == nil && r.there.Load() && up == 0 && st.Arrived == 0 && t.Lost > 0 {
+		err = fmt.Errorf("no client is left: %s", t.why())
+	}
+	return err
+}
+
+// measure reads what the server uses. One that has ended is told of, and the scenario
+// goes on: its clients will show what that means.
+func (r *recorder) measure() {
+	if r.pid == 0 {
+		return
+	}
+	usage, err := Measure(r.pid)
+	switch {
+	case errors.Is(err, syscall.EMFILE): // there may be room again
+	case err != nil:
+		r.result.Total.count("the server's process has ended", 1)
+		r.pid = 0
+	default:
+		r.usage = usage
+	}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -165,6 +214,9 @@ func (r *recorder) progress(s *Sample) {
 		return
 	}
 	line := fmt.Sprintf("%4.0f s  %6d up", s.At, s.Up)
+	if s.Coming > 0 {
+		line += fmt.Sprintf(", %d on their way", s.Coming)
+	}
 	for _, f := range []struct {
 		rate, p99 float64
 		what      string
@@ -173,14 +225,21 @@ func (r *recorder) progress(s *Sample) {
 			line += fmt.Sprintf(", %.0f %s/s (p99 %.1f ms)", f.rate, f.what, f.p99)
 		}
 	}
-	if r.run.PID != 0 {
+	if r.pid != 0 {
 		line += fmt.Sprintf(", server %.0f %% CPU, %.1f MB", s.CPU*100, s.RSS)
+	}
+	if s.Busy >= busy {
+		line += fmt.Sprintf(", CLIENTS %.0f %% CPU", s.Busy*100)
 	}
 	if t := &r.result.Total; t.Failed+t.Lost > 0 {
 		line += fmt.Sprintf(", %d failed, %d lost", t.Failed, t.Lost)
 	}
 	r.run.Log(line)
 }
+
+// busy is from which share of a processor on a process of clients, which has one
+// goroutine for what they read and write, has little left.
+const busy = .8
 
 // now takes a sample at once.
 func (r *recorder) now() snapshot {
@@ -204,7 +263,7 @@ func (r *recorder) phase(name, unit string, count func(*Stats) int, play func() 
 	if came := after.total.Arrived - before.total.Arrived; came > 0 && unit != "client" {
 		r.figure(name+".clients", float64(came)/took, "/s")
 	}
-	if r.run.PID == 0 || err != nil {
+	if !after.measured || err != nil {
 		return err
 	}
 	cpu := after.usage.CPU - before.usage.CPU
@@ -223,7 +282,7 @@ func plain(unit string) string {
 	if unit == "delivery" {
 		return "deliveries"
 	}
-	return unit + "s"
+	return strings.ReplaceAll(unit, " ", "-") + "s" // a figure's name is one word
 }
 
 func (r *recorder) figure(name string, value float64, unit string) {
@@ -241,8 +300,13 @@ func (r *recorder) distributions() {
 			continue
 		}
 		r.figure(d.name+".p50", ms(d.h.Quantile(.5)), "ms")
+		r.figure(d.name+".p90", ms(d.h.Quantile(.9)), "ms")
 		r.figure(d.name+".p99", ms(d.h.Quantile(.99)), "ms")
+		r.figure(d.name+".p99.9", ms(d.h.Quantile(.999)), "ms")
 		r.figure(d.name+".max", ms(d.h.Max()), "ms")
+	}
+	if t.Busy > 0 {
+		r.figure("generator-cpu", t.Busy*100, "%")
 	}
 	if t.Requests > 0 {
 		r.figure("requests", float64(t.Requests), "polls and posts")

@@ -19,16 +19,19 @@ type reply struct {
 }
 
 // refusal is what a reply says to a client that had hoped for another one: its
-// status, and the message where the body is an error of Engine.IO.
+// status, and the message where the body is an error of Engine.IO or a line of text.
 func (r *reply) refusal() refusal {
-	text := "HTTP " + strconv.Itoa(r.status)
 	var said struct {
 		Message string `json:"message"`
 	}
-	if json.Unmarshal(r.body, &said) == nil && said.Message != "" {
-		text += fmt.Sprintf(" %.80s", said.Message)
+	line := strings.TrimSpace(string(r.body[:min(len(r.body), 1000)]))
+	switch {
+	case json.Unmarshal(r.body, &said) == nil:
+		line = said.Message
+	case strings.ContainsAny(line, "<\r\n"): // a page, and no word
+		line = ""
 	}
-	return refusal(text)
+	return refusal(strings.TrimSpace(fmt.Sprintf("HTTP %d %.80s", r.status, line)))
 }
 
 // part is what a replyReader reads next.

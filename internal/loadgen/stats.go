@@ -2,14 +2,18 @@ package loadgen
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
-// Stats is what the clients of a Swarm have seen since it was last collected. Up
-// alone is a level: the clients that are connected now.
+// Stats is what the clients of a Swarm have seen since it was last collected. Up and
+// Coming are levels instead: the clients that are connected now, and those whose
+// handshake is under way. Busy is the most that it was.
 type Stats struct {
 	Up       int `json:"up"`
+	Coming   int `json:"coming"`
 	Arrived  int `json:"arrived"`  // became connected: CONNECT answered, or its like
 	Failed   int `json:"failed"`   // did not
 	Lost     int `json:"lost"`     // connections that the server ended
@@ -24,6 +28,8 @@ type Stats struct {
 
 	Bytes int64 `json:"bytes"` // of all that came
 
+	Busy float64 `json:"busy"` // processor time of the busiest of the clients' processes: 1 is one processor
+
 	Connect   Histogram `json:"connect"`   // from an arrival's due time until it was connected
 	Upgrade   Histogram `json:"upgrade"`   // from an arrival's due time until it had moved to the WebSocket
 	Delivery  Histogram `json:"delivery"`  // from a message's due time until a client had it
@@ -36,6 +42,7 @@ type Stats struct {
 // Merge adds the other's counters to these.
 func (s *Stats) Merge(o *Stats) {
 	s.Up += o.Up
+	s.Coming += o.Coming
 	s.Arrived += o.Arrived
 	s.Failed += o.Failed
 	s.Lost += o.Lost
@@ -48,6 +55,7 @@ func (s *Stats) Merge(o *Stats) {
 	s.Requests += o.Requests
 	s.Upgraded += o.Upgraded
 	s.Bytes += o.Bytes
+	s.Busy = max(s.Busy, o.Busy)
 	s.Connect.Merge(&o.Connect)
 	s.Upgrade.Merge(&o.Upgrade)
 	s.Delivery.Merge(&o.Delivery)
@@ -70,6 +78,15 @@ func (s *Stats) count(why string, n int) {
 		why = "other reasons"
 	}
 	s.Errors[why] += n
+}
+
+// why is what went wrong, in one line.
+func (s *Stats) why() string {
+	var all []string
+	for _, why := range s.Reasons() {
+		all = append(all, fmt.Sprintf("%d × %s", s.Errors[why], why))
+	}
+	return strings.Join(all, "; ")
 }
 
 // Reasons are the keys of Errors, the commonest first.

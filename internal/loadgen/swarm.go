@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -39,6 +41,10 @@ type Local struct {
 
 	came atomic.Int64 // clients that were dialled, for the loops' turns
 	left atomic.Int64 // and that were closed
+
+	mu   sync.Mutex
+	used time.Duration // processor time of this process when its share was last told
+	at   time.Time     // and when that was
 }
 
 var _ Swarm = (*Local)(nil)
@@ -63,7 +69,29 @@ func NewLocal(t Target, loops int) (*Local, error) {
 		}
 		s.loops = append(s.loops, l)
 	}
+	s.busy()
 	return s, nil
+}
+
+// busyFor is the least time over which a share of a processor means something.
+const busyFor = time.Second / 2
+
+// busy is how many processors this process has kept busy since it last told; 0 while
+// that is not long ago, and where it cannot be measured.
+func (s *Local) busy() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Sub(s.at) < busyFor {
+		return 0
+	}
+	used, err := CPUTime(os.Getpid())
+	if err != nil {
+		return 0
+	}
+	share := float64(used-s.used) / float64(max(now.Sub(s.at), 1))
+	s.used, s.at = used, now
+	return share
 }
 
 // attempt is what the clients of one Connect share.
@@ -91,6 +119,32 @@ func (a *attempt) lead(index int) bool {
 
 func (a *attempt) deadline(c *client) time.Time { return c.due.Add(a.plan.Timeout) }
 
+// lateness is how late the generator itself is with an arrival. While all handshakes
+// that may be under way were waiting for the server it could not begin another, and
+// free is when that ended; the latency counts from due all the same.
+func lateness(now, due, free time.Time) time.Duration {
+	if free.After(due) {
+		due = free
+	}
+	return now.Sub(due)
+}
+
+// wait takes a token. It returns since when there was one: last, as before, or now if
+// it had to wait.
+func (a *attempt) wait(ctx context.Context, last time.Time) (time.Time, error) {
+	select {
+	case <-a.free:
+		return last, nil
+	default:
+	}
+	select {
+	case <-a.free:
+		return time.Now(), nil
+	case <-ctx.Done():
+		return last, fmt.Errorf("connect clients: %w", ctx.Err())
+	}
+}
+
 // finish is called once for each client, when it is up or has failed.
 func (a *attempt) finish() {
 	a.free <- struct{}{}
@@ -114,22 +168,21 @@ func (s *Local) Connect(ctx context.Context, p Plan) error {
 		shared.free <- struct{}{}
 	}
 	schedule := Schedule{Start: shared.began, Rate: p.Rate}
+	free := shared.began // since when a handshake might begin
 	for i := range p.Clients {
 		due := schedule.At(i)
-		if err := sleepUntil(ctx, due); err != nil {
+		err := sleepUntil(ctx, due)
+		if err != nil {
 			return fmt.Errorf("connect clients: %w", err)
 		}
-		select {
-		case <-shared.free:
-		case <-ctx.Done():
-			return fmt.Errorf("connect clients: %w", ctx.Err())
-		}
 		a := shared
+		a.late = lateness(time.Now(), due, free)
+		if free, err = shared.wait(ctx, free); err != nil {
+			return err
+		}
 		c := &client{index: p.First + i, due: due}
-		if p.Rate > 0 {
-			a.late = time.Since(due)
-		} else {
-			c.due = time.Now() // nothing was promised
+		if p.Rate <= 0 {
+			a.late, c.due = 0, time.Now() // nothing was promised
 		}
 		turn := int(s.came.Add(1) - 1)
 		c.source = turn
@@ -202,6 +255,7 @@ func (s *Local) Collect(context.Context) (Stats, error) {
 		}
 		sum.Merge(&part)
 	}
+	sum.Busy = s.busy()
 	return sum, nil
 }
 

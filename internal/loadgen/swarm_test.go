@@ -114,6 +114,8 @@ func (f *fake) serve(nc net.Conn, in io.Reader, v3 bool) {
 				return io.EOF
 			case bytes.HasPrefix(p, []byte("40")):
 				say(nc, f.connect)
+			case bytes.HasPrefix(p, []byte(`42["cursor"`)):
+				f.relay(nc, string(p))
 			case bytes.HasPrefix(p, []byte("42")):
 				if id := p[2 : 2+digits(p[2:])]; len(id) > 0 {
 					say(nc, "43"+string(id)+"[]")
@@ -128,6 +130,17 @@ func (f *fake) serve(nc net.Conn, in io.Reader, v3 bool) {
 	}
 }
 
+// relay sends a message to all but one.
+func (f *fake) relay(but net.Conn, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		if c != but {
+			say(c, text)
+		}
+	}
+}
+
 // Push makes it a Pusher, which sends an event to all.
 func (f *fake) Push(_ context.Context, size int, due time.Time) error {
 	f.mu.Lock()
@@ -136,6 +149,11 @@ func (f *fake) Push(_ context.Context, size int, due time.Time) error {
 		say(c, EventText(EventName, size, due))
 	}
 	return nil
+}
+
+// pusher makes always the same.
+func pusher(p Pusher) NewPusher {
+	return func(context.Context, string, time.Duration) (Pusher, error) { return p, nil }
 }
 
 // fakePusher is without the server's Close.
@@ -186,7 +204,7 @@ func TestScenariosAgainstAFake(t *testing.T) {
 				run := &Run{
 					Scenario: name, Target: target, Swarm: s, PID: os.Getpid(),
 					Options: Options{Clients: 20, Rate: 200, For: 300 * time.Millisecond, Every: 100 * time.Millisecond, Scale: .002},
-					Pusher:  func(string, time.Duration) Pusher { return fakePusher{f} },
+					Pusher:  pusher(fakePusher{f}),
 					Log:     func(line string) { lines = append(lines, line) },
 				}
 				r, err := run.Do(t.Context())
@@ -240,10 +258,10 @@ func checkResult(t *testing.T, name string, r *Result) {
 
 func TestRefusalsAreCounted(t *testing.T) {
 	for name, set := range map[string]func(*fake){
-		"HTTP 503":                             func(f *fake) { f.refuse = 503 },
-		`CONNECT_ERROR {"message":"no entry"}`: func(f *fake) { f.connect = `44{"message":"no entry"}` },
-		"Engine.IO close":                      func(f *fake) { f.connect = "1" },
-		"no answer to the handshake in time":   func(f *fake) { f.connect = "6" },
+		"HTTP 503 no":                        func(f *fake) { f.refuse = 503 },
+		"CONNECT_ERROR no entry":             func(f *fake) { f.connect = `44{"message":"no entry"}` },
+		"Engine.IO close":                    func(f *fake) { f.connect = "1" },
+		"no answer to the handshake in time": func(f *fake) { f.connect = "6" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -295,7 +313,7 @@ func TestWorkerAnswers(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- ServeWorker(t.Context(), inR, outW) }()
 	w := &worker{in: inW, done: make(chan struct{}), waiting: make(map[uint64]chan answer)}
-	go w.read(json.NewDecoder(outR))
+	go func() { w.read(json.NewDecoder(outR)); close(w.done) }()
 	if _, err := w.call(t.Context(), call{Target: &Target{URL: f.URL}, Loops: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -348,12 +366,12 @@ func TestPushesThatFail(t *testing.T) {
 		p := &stumbling{fakePusher: fakePusher{f}, every: every}
 		r, err := (&Run{
 			Scenario: "broadcast", Swarm: s, Options: Options{Clients: 5, Rate: 1000, For: 200 * time.Millisecond, Every: 50 * time.Millisecond},
-			Pusher: func(string, time.Duration) Pusher { return p },
+			Pusher: pusher(p),
 		}).Do(t.Context())
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("every %d: %v, want %q", every, err, want)
 		}
-		if every == 2 && (r.Total.Received != 10 || r.Total.Errors["overloaded"] != 2) {
+		if every == 2 && (r.Total.Received != 10 || r.Total.Errors["push: overloaded"] != 2) {
 			t.Errorf("%d deliveries of the 2 pushes out of 4 that did not fail: %v", r.Total.Received, r.Total.Errors)
 		}
 	}

@@ -119,11 +119,14 @@ var _ Swarm = (*Remote)(nil)
 type worker struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
-	done chan struct{} // closed when its output has ended
+	done chan struct{} // closed when it has ended
+	why  error         // that it has; to be read after done
 
 	mu      sync.Mutex
 	lastID  uint64
 	waiting map[uint64]chan answer
+	up      int  // clients that it had when it was last asked
+	told    bool // somebody was told that it has ended
 }
 
 // NewRemote starts n workers by the command, which must call ServeWorker.
@@ -160,13 +163,17 @@ func startWorker(command []string) (*worker, error) {
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
 	w := &worker{cmd: cmd, in: in, done: make(chan struct{}), waiting: make(map[uint64]chan answer)}
-	go w.read(json.NewDecoder(bufio.NewReader(out)))
+	go func() {
+		defer close(w.done)
+		w.read(json.NewDecoder(bufio.NewReader(out)))
+		_ = in.Close() // one that has said something else than an answer ends as well
+		w.why = cmd.Wait()
+	}()
 	return w, nil
 }
 
-// read hands out answers until the process ends.
+// read hands out answers until there are no more.
 func (w *worker) read(out *json.Decoder) {
-	defer close(w.done)
 	for {
 		var a answer
 		if out.Decode(&a) != nil {
@@ -193,18 +200,57 @@ func (w *worker) call(ctx context.Context, c call) (*Stats, error) {
 	err := json.NewEncoder(w.in).Encode(c)
 	w.mu.Unlock()
 	if err != nil {
-		return nil, fmt.Errorf("call a worker: %w", err)
+		<-w.done // its input is closed, and so is its output soon
+		return nil, w.ended()
 	}
 	select {
 	case a := <-to:
 		if a.Error != "" {
-			return nil, fmt.Errorf("worker: %s", a.Error)
+			return nil, errors.New(a.Error)
+		}
+		if a.Stats != nil {
+			w.mu.Lock()
+			w.up = a.Stats.Up
+			w.mu.Unlock()
 		}
 		return a.Stats, nil
 	case <-w.done:
-		return nil, errors.New("call a worker: it has ended")
+		return nil, w.ended()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("call a worker: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for the clients' processes: %w", ctx.Err())
+	}
+}
+
+// endedError says that a worker has ended by itself.
+type endedError struct {
+	pid int
+	how string
+}
+
+func (e endedError) Error() string {
+	return fmt.Sprintf("one of the clients' processes, %d, has ended (%s), and its clients with it", e.pid, e.how)
+}
+
+// ended is the error of one that has.
+func (w *worker) ended() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = true
+	e := endedError{how: "nobody knows why"}
+	if w.cmd != nil && w.cmd.ProcessState != nil {
+		e.pid, e.how = w.cmd.ProcessState.Pid(), w.cmd.ProcessState.String()
+	}
+	return e
+}
+
+// bereave counts the clients of a worker that has ended as lost, once.
+func (w *worker) bereave(s *Stats) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.up > 0 {
+		s.Lost += w.up
+		s.count("one of the clients' processes has ended", w.up)
+		w.up = 0
 	}
 }
 
@@ -267,9 +313,18 @@ func (r *Remote) Drive(ctx context.Context, l Load) error {
 	return err
 }
 
-// Collect implements Swarm.
+// Collect implements Swarm. When one of the processes has ended, that is the error,
+// its clients are lost, and what the others have seen is returned beside it.
 func (r *Remote) Collect(ctx context.Context) (Stats, error) {
-	return r.all(ctx, func(int) (call, bool) { return call{Collect: true}, true })
+	sum, err := r.all(ctx, func(int) (call, bool) { return call{Collect: true}, true })
+	for _, w := range r.workers {
+		select {
+		case <-w.done:
+			w.bereave(&sum)
+		default:
+		}
+	}
+	return sum, err
 }
 
 // Leave implements Swarm.
@@ -288,8 +343,8 @@ func (r *Remote) Close() error {
 	for _, w := range r.workers {
 		_ = w.in.Close()
 		<-w.done
-		if err := w.cmd.Wait(); err != nil {
-			errs = append(errs, fmt.Errorf("end a worker: %w", err))
+		if w.why != nil && !w.told {
+			errs = append(errs, fmt.Errorf("end a worker: %w", w.why))
 		}
 	}
 	r.workers = nil
