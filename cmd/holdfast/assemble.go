@@ -204,7 +204,7 @@ func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Trac
 		c.Tracer = tracer
 	}
 	if s.shared != nil {
-		c.Receipts, c.Members = s.shared.registry, s.shared.apis
+		c.Receipts, c.Answers, c.Members = s.shared.registry, s.shared.registry.Answers(), s.shared.apis
 	}
 	for name, b := range cfg.Backends {
 		headers := make(map[string]string, len(b.Headers))

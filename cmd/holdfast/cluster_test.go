@@ -62,16 +62,17 @@ func (g *guest) post(body string) {
 	_ = resp.Body.Close()
 }
 
-// until polls until an answer contains want.
-func (g *guest) until(want string) {
+// until polls until an answer contains want, and returns all answers.
+func (g *guest) until(want string) (all string) {
 	g.t.Helper()
 	for {
 		status, body := get(g.t, g.url)
+		all += body
 		if status != http.StatusOK {
 			g.t.Fatalf("poll: %d %s, waiting for %s", status, body, want)
 		}
 		if strings.Contains(body, want) {
-			return
+			return all
 		}
 		for _, packet := range strings.Split(body, "\x1e") {
 			if packet == "2" {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -174,6 +177,7 @@ routes: [{event: ask, ack: backend}]
 		{"a node that an api does not know of", (*faulty).newNode},
 		{"two apis push to one room", (*faulty).twoProducers},
 		{"a push is repeated at the other api", (*faulty).repeated},
+		{"a push that waits is repeated at the other api", (*faulty).waitsTwice},
 		{"subscribers of one api", (*faulty).subscribers},
 		{"a join races an append", (*faulty).joinRacesAppend},
 		{"a log expires in a quiet room", (*faulty).expired},
@@ -282,6 +286,50 @@ func (f *faulty) repeated() {
 	f.push(0, 3, "once")
 	if got := l.until(3); !slices.Equal(got, []int{1, 2, 3}) {
 		f.t.Errorf("got %v", got)
+	}
+}
+
+// waitsTwice: a caller that has lost the answer of clients asks the other api.
+func (f *faulty) waitsTwice() {
+	ann := newGuest(f.t, f.nodes[0], "ask")
+	body := `{"targets":[{"room":"ask"}],"event":"q","payload":{"json":"[1]"},"ack_timeout":"30s","dedup_id":"%s"}`
+	gone, cancel := context.WithCancel(f.t.Context())
+	first, err := http.NewRequestWithContext(gone, http.MethodPost, f.apis[0]+"/holdfast.v1.PushService/PushAndWait", strings.NewReader(fmt.Sprintf(body, "x")))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	lost := make(chan error, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(first)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		lost <- err
+	}()
+	asked := regexp.MustCompile(`42(\d+)\["q",1\]`).FindStringSubmatch(ann.until(`["q",1]`))
+	cancel()
+	if err := <-lost; !errors.Is(err, context.Canceled) {
+		f.t.Errorf("the first caller got %v", err)
+	}
+	again := make(chan string, 1)
+	go func() {
+		answer, err := tryAPI(f.apis[1], "PushService/PushAndWait", fmt.Sprintf(body, "x"))
+		again <- fmt.Sprint(answer, err)
+	}()
+	ann.post("43" + asked[1] + `["yes"]`)
+	if got := <-again; !strings.Contains(got, `[\"yes\"]`) || strings.Contains(got, "missing") {
+		f.t.Errorf("the second caller got %s", got)
+	}
+
+	// An api that has asked and died.
+	now := time.Now().UnixMicro()
+	f.redis.Run("SET", "ws:answers:{y}", fmt.Sprintf("m %d %d asked:%d:dead", now, now, now+200_000), "PX", "120000")
+	if answer, err := tryAPI(f.apis[1], "PushService/PushAndWait", fmt.Sprintf(body, "y")); err == nil || !strings.Contains(err.Error(), `409 {"code":"aborted"`) {
+		f.t.Errorf("of a dead api: %s, %v", answer, err)
+	}
+	f.push(0, 3, "ask")
+	if all := ann.until(`["e",3`); strings.Contains(all, `"q"`) {
+		f.t.Errorf("she was asked again: %s", all)
 	}
 }
 

@@ -27,6 +27,8 @@ type Config struct {
 	Bus      Bus
 	// Receipts has the dedup_ids that all ws-apis know; nil: each one knows its own.
 	Receipts Receipts
+	// Answers is the same for pushes that wait for clients' answers.
+	Answers Answers
 	// Members knows the other ws-apis; nil: there are none, or groups of subscribers get
 	// the events only that their own ws-api consumes.
 	Members Members

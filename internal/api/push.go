@@ -50,7 +50,7 @@ type once struct {
 func (s *Server) pushAs(ctx context.Context, p *message.Push, o once) (*pb.PushResponse, error) {
 	began := s.cfg.Now()
 	elsewhere := false
-	resp, again, err := s.pushed.do(ctx, o.dedupID, o.messageID, func(messageID string, since time.Time) (resp *pb.PushResponse, err error) {
+	resp, again, err := s.pushed.do(ctx, o.dedupID, o.messageID, at, func(messageID string, since time.Time) (resp *pb.PushResponse, err error) {
 		p.ID = messageID
 		if o.dedupID == "" || o.receipts == nil {
 			if since.IsZero() || !o.since.IsZero() && o.since.Before(since) {
@@ -211,21 +211,16 @@ func (p *pushService) PushAndWait(ctx context.Context, req *connect.Request[pb.P
 			return nil, invalid(badField("ack_timeout", "is not above 0 and at most %v", p.s.limits.MaxAck))
 		}
 	}
-	resp, again, err := p.s.pushWaited.do(ctx, req.Msg.GetDedupId(), p.s.cfg.NewID(),
-		func(messageID string, _ time.Time) (*pb.PushAndWaitResponse, error) {
-			push.ID = messageID
-			return p.s.pushAndWait(ctx, push, timeout)
-		})
+	resp, err := p.s.pushWait(ctx, push, timeout, req.Msg.GetDedupId())
 	if err != nil {
 		return nil, rpcError(err)
-	}
-	if again {
-		p.s.count.pushesAgain.Add(1)
 	}
 	return connect.NewResponse(resp), nil
 }
 
-func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.Duration) (resp *pb.PushAndWaitResponse, err error) {
+// pushAndWait makes a push whose ID is set. ask is called before anybody is asked, and
+// its error ends it; nil: nobody wants to know.
+func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.Duration, ask func() error) (resp *pb.PushAndWaitResponse, err error) {
 	s.complete(p)
 	st := s.follow(p)
 	defer func() { st.end(s.cfg.Now(), problemOf(err)) }()
@@ -239,10 +234,16 @@ func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.
 		return nil, err
 	}
 	defer s.calls.end(k)
+	if ask != nil {
+		if err := ask(); err != nil {
+			return nil, err
+		}
+	}
 	waitCtx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	expires, pushed := p.Received.Add(timeout), s.cfg.Now()
+	pushed := s.cfg.Now()
+	expires := pushed.Add(timeout)
 	s.observe(Appended, p.Received, pushed)
 	asked := byNode(places)
 	for _, n := range asked {
@@ -259,7 +260,7 @@ func (s *Server) pushAndWait(ctx context.Context, p *message.Push, timeout time.
 	s.observe(Pushed, pushed, s.cfg.Now())
 	s.count.pushes.Add(1)
 	if err := k.wait(waitCtx); err != nil && ctx.Err() != nil {
-		return nil, fmt.Errorf("wait for acknowledgements: %w", ctx.Err()) // the caller has gone
+		return nil, fmt.Errorf("wait for acknowledgements: %w", ctx.Err()) // the caller has gone, or this ws-api goes
 	}
 	o := k.outcome()
 	if len(asked) > 0 && len(o.failed) == len(asked) && o.clients == 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -170,7 +171,7 @@ func TestDedupWaitsForTheFirst(t *testing.T) {
 	var wg sync.WaitGroup
 	results := make(chan int, 3)
 	wg.Go(func() {
-		v, _, _ := d.do(t.Context(), "a", "m", func(string, time.Time) (int, error) {
+		v, _, _ := d.do(t.Context(), "a", "m", at, func(string, time.Time) (int, error) {
 			close(entered)
 			<-finish
 			return 1, nil
@@ -180,13 +181,13 @@ func TestDedupWaitsForTheFirst(t *testing.T) {
 	<-entered
 	for range 2 {
 		wg.Go(func() {
-			v, _, _ := d.do(t.Context(), "a", "m", func(string, time.Time) (int, error) { return 2, nil })
+			v, _, _ := d.do(t.Context(), "a", "m", at, func(string, time.Time) (int, error) { return 2, nil })
 			results <- v
 		})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := d.do(ctx, "a", "m", nil); !errors.Is(err, context.Canceled) {
+	if _, _, err := d.do(ctx, "a", "m", at, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("who gives up waiting gets %v", err)
 	}
 	close(finish)
@@ -197,10 +198,36 @@ func TestDedupWaitsForTheFirst(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"b", "c", "d"} {
-		d.do(t.Context(), id, "m", func(string, time.Time) (int, error) { return 0, nil })
+		d.do(t.Context(), id, "m", at, func(string, time.Time) (int, error) { return 0, nil })
 	}
 	if len(d.byID) != 2 || d.used.Len() != 2 {
 		t.Errorf("%d IDs are kept, want 2", len(d.byID))
+	}
+}
+
+// TestDedupForgetsLargeAnswers bounds what is kept in bytes. Who is at it is not forgotten.
+func TestDedupForgetsLargeAnswers(t *testing.T) {
+	d := newDedup[string](time.Minute, 100, time.Now)
+	d.maxBytes, d.size = 10, func(s string) int { return len(s) }
+	_, _, err := d.do(t.Context(), "outer", "m", at, func(string, time.Time) (string, error) {
+		for i, answer := range []string{"1234", "1234567", "12", ""} {
+			id := strconv.Itoa(i)
+			if got, again, err := d.do(t.Context(), id, "m", at, func(string, time.Time) (string, error) { return answer, nil }); got != answer || again || err != nil {
+				t.Errorf("%s is %q, %v, %v", id, got, again, err)
+			}
+		}
+		return "1234567890", errors.New("nothing to keep")
+	})
+	if err == nil || d.bytes != 9 {
+		t.Errorf("%d bytes are kept, %v", d.bytes, err)
+	}
+	for id, want := range map[string]bool{"0": false, "1": true, "2": true, "3": true, "outer": true} {
+		if _, kept := d.byID[id]; kept != want {
+			t.Errorf("%s is kept: %v", id, kept)
+		}
+	}
+	if got, _, err := d.do(t.Context(), "large", "m", at, func(string, time.Time) (string, error) { return "12345678901", nil }); got != "12345678901" || err != nil || d.bytes != 0 {
+		t.Errorf("one that is too large for all: %q, %v, and %d bytes are kept", got, err, d.bytes)
 	}
 }
 

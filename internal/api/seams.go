@@ -56,6 +56,22 @@ type Receipts interface {
 	Fail(ctx context.Context, id, attempt string, ttl time.Duration) error
 }
 
+// Answers remembers, for all ws-apis together, the pushes that wait for clients' answers,
+// by their dedup_id. Whom an attempt has asked is in no log, so such a push is not tried
+// again once an attempt may have asked somebody.
+type Answers interface {
+	// Claim is that of [Receipts]; a receipt that is Done has the Answer. One is Lost after
+	// an attempt that had noted that it asks, and did not settle in its time.
+	Claim(ctx context.Context, id, messageID, attempt string, lease, ttl time.Duration) (message.Receipt, error)
+	// Ask notes that an attempt is about to ask clients, and will settle within a time.
+	// false: another attempt has the claim, and this one must not ask.
+	Ask(ctx context.Context, id, attempt string, within, ttl time.Duration) (bool, error)
+	// Settle notes what an attempt was answered; nothing: that this is lost.
+	Settle(ctx context.Context, id, attempt string, answer []byte, ttl time.Duration) error
+	// Fail notes that an attempt has failed, and that it may be made again.
+	Fail(ctx context.Context, id, attempt string, ttl time.Duration) error
+}
+
 // Bus carries records between nodes and ws-api.
 type Bus interface {
 	// Send puts d into a node's inbox. [message.ErrGone]: nobody is attached there;

@@ -17,6 +17,8 @@ import (
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/protobuf/proto"
 
 	"holdfast/internal/message"
 	pb "holdfast/proto/holdfast/v1/holdfastpb"
@@ -35,6 +37,7 @@ type Server struct {
 	calls      *calls
 	pushed     *dedup[*pb.PushResponse]
 	pushWaited *dedup[*pb.PushAndWaitResponse]
+	waits      *semaphore.Weighted // pushes that wait for answers, with a dedup_id
 	backends   map[string]*dispatcher
 	groups     *groups
 	peers      *peers // nil where there are none
@@ -73,8 +76,10 @@ func New(cfg Config) (*Server, error) {
 		calls:      newCalls(cfg.Limits),
 		pushed:     newDedup[*pb.PushResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
 		pushWaited: newDedup[*pb.PushAndWaitResponse](cfg.Limits.DedupWindow, cfg.Limits.DedupEntries, cfg.Now),
+		waits:      semaphore.NewWeighted(int64(cfg.Limits.Calls)),
 		backends:   make(map[string]*dispatcher, len(cfg.Backends)),
 	}
+	s.pushWaited.maxBytes, s.pushWaited.size = waitedBytes, func(r *pb.PushAndWaitResponse) int { return proto.Size(r) }
 	for _, b := range []*burst{&s.replyErrors, &s.relayErrors, &s.presenceErrors, &s.recordErrors, &s.receiptErrors, &s.peerErrors} {
 		b.now, b.every = cfg.Now, 10*time.Second
 	}
@@ -167,16 +172,20 @@ func (s *Server) consume(ctx context.Context) (err error) {
 	return nil
 }
 
-// drain waits until no backend has anything to do, but no longer than it may.
+// drain waits until no backend has anything to do, and clients have answered those who may
+// ask another ws-api for that, but no longer than it may.
 func (s *Server) drain() {
-	timeout := time.NewTimer(s.limits.Drain)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(s.base, s.limits.Drain)
+	defer cancel()
 	for _, d := range s.backends {
 		select {
 		case <-d.idle():
-		case <-timeout.C:
+		case <-ctx.Done():
 			return
 		}
+	}
+	if n := int64(s.limits.Calls); s.waits.Acquire(ctx, n) == nil {
+		s.waits.Release(n)
 	}
 }
 
@@ -358,6 +367,8 @@ func rpcError(err error) error {
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, message.ErrFull), errors.Is(err, errTooManyCalls):
 		return connect.NewError(connect.CodeResourceExhausted, err)
+	case errors.Is(err, errLost):
+		return connect.NewError(connect.CodeAborted, err)
 	case errors.Is(err, message.ErrForgotten):
 		// Of a push that was tried before: to say that it is done may lose it, to do it
 		// again may double it. The caller decides.

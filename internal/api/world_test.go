@@ -385,7 +385,9 @@ func (w *world) start(cfg Config) *Server {
 
 func (w *world) server(cfg Config) *Server {
 	w.t.Helper()
-	cfg.ID = "api-1"
+	if cfg.ID == "" {
+		cfg.ID = "api-1"
+	}
 	cfg.Registry, cfg.Log, cfg.Bus = w, w, w
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(testWriter{w.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))

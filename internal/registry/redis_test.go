@@ -442,3 +442,68 @@ func TestRedisReceipts(t *testing.T) {
 	note(r.Settle(t.Context(), id, "5", 3, time.Minute)) // it has expired
 	claim("9", message.Receipt{MessageID: "m-9"})
 }
+
+// TestRedisAnswers is the same for pushes that wait: who has asked is not overtaken.
+func TestRedisAnswers(t *testing.T) {
+	s := redistest.Start(t)
+	r := NewRedis(redistest.Client(t, s.Addr), RedisOptions{})
+	a := r.Answers()
+	lease := time.Hour
+	claim := func(id, attempt string, want message.Receipt) {
+		t.Helper()
+		got, err := a.Claim(t.Context(), id, "m-"+attempt, attempt, lease, time.Minute)
+		got.Begun = time.Time{}
+		if err != nil || got != want {
+			t.Errorf("attempt %s: %+v, %v; want %+v", attempt, got, err, want)
+		}
+	}
+	ask := func(id, attempt string, within time.Duration, want bool) {
+		t.Helper()
+		if held, err := a.Ask(t.Context(), id, attempt, within, time.Minute); held != want || err != nil {
+			t.Errorf("attempt %s may ask: %v, %v", attempt, held, err)
+		}
+	}
+	settle := func(id, attempt, answer string) {
+		t.Helper()
+		if err := a.Settle(t.Context(), id, attempt, []byte(answer), time.Minute); err != nil {
+			t.Error(err)
+		}
+	}
+	const x, y, z = "x {with} anything", "y", "z"
+	if _, err := r.Claim(t.Context(), x, "m-0", "0", lease, time.Minute); err != nil { // a Push of the same dedup_id
+		t.Error(err)
+	}
+	claim(x, "1", message.Receipt{MessageID: "m-1"})
+	claim(x, "2", message.Receipt{MessageID: "m-1", Busy: true})
+	lease = 0 // its time is over, and it has asked nobody
+	claim(x, "3", message.Receipt{MessageID: "m-1", Tried: true})
+	ask(x, "1", time.Hour, false)
+	ask(x, "3", time.Hour, true)
+	claim(x, "4", message.Receipt{MessageID: "m-1", Busy: true}) // whatever the lease
+	settle(x, "1", "not asked")
+	if err := a.Fail(t.Context(), x, "3", time.Minute); err != nil {
+		t.Error(err)
+	}
+	claim(x, "5", message.Receipt{MessageID: "m-1", Tried: true})
+	ask(x, "5", time.Hour, true)
+	settle(x, "5", "by: all\x00 bytes \n\xff")
+	claim(x, "6", message.Receipt{MessageID: "m-1", Done: true, Answer: "by: all\x00 bytes \n\xff"})
+
+	claim(y, "1", message.Receipt{MessageID: "m-1"})
+	ask(y, "1", 0, true) // and dies
+	claim(y, "2", message.Receipt{MessageID: "m-1", Lost: true})
+	claim(y, "3", message.Receipt{MessageID: "m-1", Lost: true})
+	settle(y, "1", "late")
+	claim(y, "4", message.Receipt{MessageID: "m-1", Done: true, Answer: "late"})
+
+	claim(z, "1", message.Receipt{MessageID: "m-1"})
+	ask(z, "1", time.Hour, true)
+	settle(z, "1", "")
+	claim(z, "2", message.Receipt{MessageID: "m-1", Lost: true})
+
+	for _, key := range strings.Fields(s.Run("--raw", "KEYS", "ws:answers:{?}")) {
+		if ttl := s.Run("--raw", "PTTL", key); strings.HasPrefix(ttl, "-") {
+			t.Errorf("%q lives for %s", key, ttl)
+		}
+	}
+}

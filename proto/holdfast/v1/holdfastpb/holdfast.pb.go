@@ -405,8 +405,17 @@ type PushRequest struct {
 	AckTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=ack_timeout,json=ackTimeout,proto3" json:"ack_timeout,omitempty"`
 	// Make a retry harmless: a push whose dedup_id was routed within the last two
 	// minutes is not routed again and gets the first one's answer, whichever ws-api
-	// process the retry comes to. PushAndWait, and any push where the processes share
-	// no store, is remembered by the one process that it came to.
+	// process the retry comes to. Where the processes share no store, a push is
+	// remembered by the one process that it came to.
+	//
+	// So does a PushAndWait, of which the two minutes begin when it was answered. It
+	// waits for the first one's answers, if that is still waiting itself; then for
+	// them as long as the first one does. It fails with ABORTED where clients were
+	// asked and their answers are not to be had: the process that waited for them
+	// has died (which shows when the first one's ack_timeout has been over for 4 s),
+	// or they are more than 1 MiB and the retry has come to another process. Ask
+	// under another dedup_id then, if asking twice is better than not knowing. Push
+	// and PushAndWait do not share dedup_ids.
 	DedupId string `protobuf:"bytes,8,opt,name=dedup_id,json=dedupId,proto3" json:"dedup_id,omitempty"`
 	// X-Trace-ID and traceparent, to find the message in traces and logs. They are
 	// also taken from the call's own headers. Others are ignored.

@@ -109,6 +109,10 @@ type PushServiceClient interface {
 	// PushAndWait sends one event, asks each client to acknowledge it and answers
 	// when all have done so or ack_timeout is over. Such an event is never logged
 	// or given again: who is not there now counts for nothing or as missing.
+	//
+	// With a dedup_id it goes on though the call is broken off: the same request,
+	// made again, waits for what clients answer to the first one and does not ask
+	// them again. See PushRequest.dedup_id.
 	PushAndWait(context.Context, *connect.Request[holdfastpb.PushRequest]) (*connect.Response[holdfastpb.PushAndWaitResponse], error)
 }
 
@@ -182,6 +186,10 @@ type PushServiceHandler interface {
 	// PushAndWait sends one event, asks each client to acknowledge it and answers
 	// when all have done so or ack_timeout is over. Such an event is never logged
 	// or given again: who is not there now counts for nothing or as missing.
+	//
+	// With a dedup_id it goes on though the call is broken off: the same request,
+	// made again, waits for what clients answer to the first one and does not ask
+	// them again. See PushRequest.dedup_id.
 	PushAndWait(context.Context, *connect.Request[holdfastpb.PushRequest]) (*connect.Response[holdfastpb.PushAndWaitResponse], error)
 }
 
