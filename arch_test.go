@@ -57,6 +57,9 @@ var house = []room{
 	// The link between nodes. What is said over it is the gateway's business.
 	{folder: "internal/mesh"},
 
+	// Certificates for tests.
+	{folder: "internal/certtest"},
+
 	// The other side.
 	{folder: "internal/api", may: []string{
 		"internal/message", "proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect",
@@ -107,9 +110,10 @@ const (
 )
 
 // forTests is what every test may import beside what it tests.
-var forTests = []string{testnet, redistest, kafkatest, "go.uber.org/goleak"}
+var forTests = []string{testnet, redistest, kafkatest, certtest, "go.uber.org/goleak"}
 
 const (
+	certtest  = "internal/certtest"
 	testnet   = "internal/testnet"
 	redistest = "internal/redis/redistest"
 	kafkatest = "internal/bus/kafkatest"
@@ -134,7 +138,7 @@ func TestTableKeepsItsPromises(t *testing.T) {
 	}
 	public := []string{"wsframe", "engineio", "socketio", "proto/holdfast/v1/holdfastpb", "proto/holdfast/v1/holdfastpb/holdfastpbconnect"}
 	for _, r := range house {
-		for _, only := range []string{testnet, redistest, kafkatest} {
+		for _, only := range []string{testnet, redistest, kafkatest, certtest} {
 			if slices.Contains(r.may, only) {
 				t.Errorf("%s: %s is for tests only", r.folder, only)
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/certtest"
 	"holdfast/internal/redis/redistest"
 	"holdfast/internal/testnet"
 	"holdfast/socketio"
@@ -19,19 +20,25 @@ type nodes struct{ api, a, b string }
 
 func startNodes(t *testing.T, more string) nodes {
 	t.Helper()
+	return startLinked(t, "", more)
+}
+
+// startLinked is the same with further keys of node.
+func startLinked(t *testing.T, link, more string) nodes {
+	t.Helper()
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	server := redistest.Start(t)
 	config := func(identity string) string {
 		return file(t, fmt.Sprintf(`
 listen: 127.0.0.1:0
 api_listen: 127.0.0.1:0
-node: {listen: 127.0.0.1:0, identity: %s, secret: test}
+node: {listen: 127.0.0.1:0, identity: %s, secret: test%s}
 auth: {anonymous: true}
 store: {kind: redis, addrs: [%q]}
 bus: {kind: redis}
 drain: {pause: 0s, rate: 0}
 log: {level: error}
-%s`, identity, server.Addr, more))
+%s`, identity, link, server.Addr, more))
 	}
 	return nodes{
 		api: start(t, "api", "--config", config("api")).await(t, `api +(http://\S+)`)[1],
@@ -43,7 +50,18 @@ log: {level: error}
 // TestRequestsAlternateBetweenNodes has each poll and each post of a client go to
 // another node than the one before.
 func TestRequestsAlternateBetweenNodes(t *testing.T) {
-	n := startNodes(t, "")
+	ca := certtest.NewCA(t)
+	pair := ca.Sign("gateways")
+	for name, link := range map[string]string{
+		"in the clear": "",
+		"by TLS":       fmt.Sprintf(", tls: {cert: %q, key: %q, ca: %q, name: gateways}", pair.Cert, pair.Key, ca.File),
+	} {
+		t.Run(name, func(t *testing.T) { requestsAlternate(t, startLinked(t, link, "")) })
+	}
+}
+
+func requestsAlternate(t *testing.T, n nodes) {
+	t.Helper()
 	_, open := get(t, n.a+"/socket.io/?EIO=4&transport=polling")
 	var hello struct {
 		SID string `json:"sid"`

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -303,15 +302,11 @@ func clientServer(cfg *boot.Config, h http.Handler, l net.Listener, log *slog.Lo
 	if cfg.TLS.Cert == "" {
 		return s, l, nil
 	}
-	certs, err := boot.Certificates(cfg.TLS.Cert, cfg.TLS.Key)
-	if err != nil {
+	// HTTP/2 is for polling. A WebSocket has a connection of its own, for which browsers and
+	// stock clients offer HTTP/1.1 alone.
+	var err error
+	if s.TLSConfig, err = boot.ServerTLS("tls", cfg.TLS); err != nil {
 		return nil, nil, err
-	}
-	s.TLSConfig = &tls.Config{
-		MinVersion: tls.VersionTLS12, GetCertificate: certs,
-		// For polling. A WebSocket has a connection of its own, for which browsers and
-		// stock clients offer HTTP/1.1 alone.
-		NextProtos: []string{"h2", "http/1.1"},
 	}
 	s.HTTP2 = &http.HTTP2Config{
 		MaxConcurrentStreams: 100, // each of a page's sessions has a poll and a post at most

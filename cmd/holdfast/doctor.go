@@ -42,8 +42,12 @@ func (c *doctorCommand) Run(w *world) error {
 	report("listen "+cfg.Listen, free(cfg.Listen, "listen"))
 	report("api_listen "+cfg.APIListen, free(cfg.APIListen, "api_listen"))
 	if cfg.TLS.Cert != "" {
-		_, err := boot.Certificates(cfg.TLS.Cert, cfg.TLS.Key)
+		_, err := boot.ServerTLS("tls", cfg.TLS)
 		report("certificate "+cfg.TLS.Cert, err)
+	}
+	if cfg.Node.TLS.Cert != "" {
+		_, _, err := boot.LinkTLS("node.tls", cfg.Node.TLS)
+		report("certificate "+cfg.Node.TLS.Cert, err)
 	}
 	if cfg.ClientBundle != "" {
 		_, err := os.Stat(cfg.ClientBundle)

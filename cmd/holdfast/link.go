@@ -51,10 +51,17 @@ func (p *process) openLink() (*link, error) {
 	}
 	p.closers = append(p.closers, func() { _ = l.listener.Close() })
 	l.addr = advertised(p.cfg.Node.Advertise, l.listener.Addr())
-	l.mesh = mesh.New(mesh.Options{
+	opts := mesh.Options{
 		Node: s.identity, Secret: string(p.cfg.Node.Secret),
 		Members: s.members, WorkerOf: workerOf, Log: p.log,
-	})
+	}
+	if p.cfg.Node.TLS.Cert != "" {
+		if opts.Listen, opts.Call, err = boot.LinkTLS("node.tls", p.cfg.Node.TLS); err != nil {
+			return nil, err
+		}
+	}
+	l.mesh = mesh.New(opts)
+	l.listener = l.mesh.Listener(l.listener)
 	return l, nil
 }
 

@@ -2,64 +2,202 @@ package boot
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
 
-// certificateCheck is how long a certificate is used before its files are looked
-// at again.
+// certificateCheck is how long what was read of certificates is used before their files
+// are looked at again.
 const certificateCheck = 10 * time.Second
 
-// Certificates returns a tls.Config.GetCertificate that reads the PEM files again
-// when they have changed, so that a renewed certificate needs no restart. A pair
-// that cannot be read leaves the old one in use. The error is about the first
-// reading.
-func Certificates(cert, key string) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
-	c := &certificates{cert: cert, key: key}
-	if err := c.read(time.Now()); err != nil {
-		return nil, fmt.Errorf("tls.cert, tls.key: %w", err)
+// ServerTLS is the TLS of a listener whose keys stand below path. The PEM files are read
+// again when they have changed, so that a renewed certificate needs no restart. A pair
+// that cannot be read leaves the old one in use. The error is about the first reading.
+func ServerTLS(path string, cfg TLS) (*tls.Config, error) {
+	pair, err := readPair(path, cfg.Cert, cfg.Key)
+	if err != nil {
+		return nil, err
 	}
-	return c.get, nil
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return pair.get(), nil
+		},
+		NextProtos: []string{"h2", "http/1.1"},
+	}, nil
 }
 
-type certificates struct {
-	cert, key string
+// ClientTLS is the TLS of connections to servers, whose keys stand below path: the file
+// of those who may have signed the servers' certificates ("": the system's), and that of
+// a certificate of this process's own with its key ("": none), which is read again as
+// that of [ServerTLS] is.
+func ClientTLS(path, ca, cert, key string) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		roots, err := readCA(ca)
+		if err != nil {
+			return nil, fmt.Errorf("%s.ca: %w", path, err)
+		}
+		conf.RootCAs = roots
+	}
+	if cert != "" {
+		pair, err := readPair(path, cert, key)
+		if err != nil {
+			return nil, err
+		}
+		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return pair.get(), nil
+		}
+	}
+	return conf, nil
+}
+
+// LinkTLS is the TLS of the link between gateways, whose keys stand below path: as who
+// listens, and as who calls. Both ends show a certificate, and each takes what the CA has
+// signed, for the name where one is configured and for any where not: gateways reach one
+// another by addresses that no certificate knows beforehand. All files are read again when
+// they have changed.
+func LinkTLS(path string, cfg LinkCertificates) (server, client *tls.Config, err error) {
+	pair, err := readPair(path, cfg.Cert, cfg.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool := &reloaded[*x509.CertPool]{files: []string{cfg.CA}, load: func() (*x509.CertPool, error) { return readCA(cfg.CA) }}
+	if err := pool.read(time.Now()); err != nil {
+		return nil, nil, fmt.Errorf("%s.ca: %w", path, err)
+	}
+	l := &linkEnd{name: cfg.Name, pool: pool}
+	// The other gateways do with this certificate what this one does with theirs.
+	if err := l.takes(pair.get()); err != nil {
+		return nil, nil, fmt.Errorf("%s.cert: %w", path, err)
+	}
+	server = &tls.Config{
+		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAnyClientCert,
+		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.get(), nil },
+		VerifyConnection: l.verify(x509.ExtKeyUsageClientAuth),
+		NextProtos:       []string{"h2"},
+	}
+	client = &tls.Config{
+		MinVersion:           tls.VersionTLS13,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.get(), nil },
+		InsecureSkipVerify:   true, // for VerifyConnection does it, which knows no host's name
+		VerifyConnection:     l.verify(x509.ExtKeyUsageServerAuth),
+		NextProtos:           []string{"h2"},
+	}
+	return server, client, nil
+}
+
+// linkEnd judges the certificates of other gateways.
+type linkEnd struct {
+	name string
+	pool *reloaded[*x509.CertPool]
+}
+
+func (l *linkEnd) verify(usage x509.ExtKeyUsage) func(tls.ConnectionState) error {
+	return func(s tls.ConnectionState) error { return l.judge(s.PeerCertificates, usage) }
+}
+
+func (l *linkEnd) judge(chain []*x509.Certificate, usage x509.ExtKeyUsage) error {
+	if len(chain) == 0 {
+		return errors.New("no certificate is shown")
+	}
+	between := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		DNSName: l.name, Roots: l.pool.get(), Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage},
+	})
+	return err
+}
+
+// takes judges a certificate of this process's own, for both ends.
+func (l *linkEnd) takes(own *tls.Certificate) error {
+	chain := make([]*x509.Certificate, len(own.Certificate))
+	for i, der := range own.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		chain[i] = c
+	}
+	if err := l.judge(chain, x509.ExtKeyUsageServerAuth); err != nil {
+		return fmt.Errorf("the others would not take it when they call: %w", err)
+	}
+	if err := l.judge(chain, x509.ExtKeyUsageClientAuth); err != nil {
+		return fmt.Errorf("the others would not take it when they are called: %w", err)
+	}
+	return nil
+}
+
+// readCA reads a file of certificates.
+func readCA(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s has no certificate in PEM", file)
+	}
+	return pool, nil
+}
+
+func readPair(path, cert, key string) (*reloaded[*tls.Certificate], error) {
+	r := &reloaded[*tls.Certificate]{files: []string{cert, key}, load: func() (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		return &pair, err
+	}}
+	if err := r.read(time.Now()); err != nil {
+		return nil, fmt.Errorf("%s.cert, %s.key: %w", path, path, err)
+	}
+	return r, nil
+}
+
+// reloaded is what was read of files, and is read again when one has changed.
+type reloaded[T any] struct {
+	files []string
+	load  func() (T, error)
 
 	mu      sync.Mutex
-	pair    *tls.Certificate
-	stamps  [2]time.Time
+	value   T
+	stamps  []time.Time // of the files when value was read; nil: it was not
 	checked time.Time
 }
 
-func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := time.Now(); now.Sub(c.checked) >= certificateCheck {
-		_ = c.read(now)
+func (r *reloaded[T]) get() T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.Sub(r.checked) >= certificateCheck {
+		_ = r.read(now)
 	}
-	return c.pair, nil
+	return r.value
 }
 
-// read loads the pair when a file is newer than the one in use.
-func (c *certificates) read(now time.Time) error {
-	c.checked = now
-	var stamps [2]time.Time
-	for i, name := range []string{c.cert, c.key} {
+// read loads the files when one is another than what is in use was read of. r.mu is held,
+// or r is nobody else's yet.
+func (r *reloaded[T]) read(now time.Time) error {
+	r.checked = now
+	stamps := make([]time.Time, len(r.files))
+	for i, name := range r.files {
 		info, err := os.Stat(name)
 		if err != nil {
 			return err
 		}
 		stamps[i] = info.ModTime()
 	}
-	if c.pair != nil && stamps == c.stamps {
+	if slices.Equal(stamps, r.stamps) {
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	value, err := r.load()
 	if err != nil {
 		return err
 	}
-	c.pair, c.stamps = &pair, stamps
+	r.value, r.stamps = value, stamps
 	return nil
 }

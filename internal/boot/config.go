@@ -81,9 +81,23 @@ type Node struct {
 	Identity string `key:"identity"`
 	// What gateways prove to each other; the same for all of them.
 	Secret Secret `key:"secret"`
+	// TLS between the gateways, by which both ends show a certificate; the same for all of them. Without one they speak in the clear.
+	TLS LinkCertificates `key:"tls"`
 }
 
-// TLS of the clients' listener.
+// LinkCertificates is what a gateway shows to the others, and what it takes from them.
+type LinkCertificates struct {
+	// PEM file with the chain of a certificate for servers and clients. All of these files are read again when they change, without a restart.
+	Cert string `key:"cert"`
+	// PEM file with its private key.
+	Key string `key:"key"`
+	// PEM file with the certificates of those who may have signed the gateways'. Whoever has a certificate of theirs can listen to the link, so let them sign nobody else, or set `name`.
+	CA string `key:"ca"`
+	// A name that the certificate of each gateway must have. Empty: any will do, for gateways reach each other by addresses.
+	Name string `key:"name"`
+}
+
+// TLS of a listener.
 type TLS struct {
 	// PEM file with the certificate chain. A changed file is read again without a restart.
 	Cert string `key:"cert"`

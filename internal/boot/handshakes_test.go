@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -51,7 +52,7 @@ func shaking(t *testing.T, places int, patience time.Duration) (h *Handshakes, c
 	folder := t.TempDir()
 	cert, key = filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
 	certificatePair(t, cert, key, "first")
-	get, err := Certificates(cert, key)
+	conf, err := ServerTLS("tls", TLS{Cert: cert, Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +61,9 @@ func shaking(t *testing.T, places int, patience time.Duration) (h *Handshakes, c
 		t.Fatal(err)
 	}
 	s := &http.Server{
-		Handler:  http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }),
-		ErrorLog: log.New(io.Discard, "", 0),
-		TLSConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12, GetCertificate: get, NextProtos: []string{"h2", "http/1.1"},
-		},
+		Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }),
+		ErrorLog:  log.New(io.Discard, "", 0),
+		TLSConfig: conf,
 	}
 	h = NewHandshakes(l, s.TLSConfig, places, func(nc net.Conn) net.Conn { return nc })
 	h.patience = patience
@@ -196,19 +195,18 @@ func TestTicketsAndNames(t *testing.T) {
 func TestCertificatesAreReadAgain(t *testing.T) {
 	folder := t.TempDir()
 	cert, key := filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
-	if _, err := Certificates(cert, key); !errors.Is(err, os.ErrNotExist) {
+	if _, err := readPair("tls", cert, key); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "tls.cert, tls.key: ") {
 		t.Errorf("without files: %v", err)
 	}
 	certificatePair(t, cert, key, "first")
-	c := &certificates{cert: cert, key: key}
-	if err := c.read(time.Now()); err != nil {
+	c, err := readPair("tls", cert, key)
+	if err != nil {
 		t.Fatal(err)
 	}
 	expect := func(name string) {
 		t.Helper()
-		pair, err := c.get(nil)
-		if err != nil || pair.Leaf.DNSNames[0] != name {
-			t.Errorf("got %v, %v; want %s", pair.Leaf.DNSNames, err, name)
+		if pair := c.get(); pair.Leaf.DNSNames[0] != name {
+			t.Errorf("got %v; want %s", pair.Leaf.DNSNames, name)
 		}
 	}
 	stamp := time.Now()

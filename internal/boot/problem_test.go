@@ -113,6 +113,9 @@ func TestRefusals(t *testing.T) {
 		{"auth: {jwt: {issuer: me}}", `F:1: auth.jwt: no key: one of secret, key_file and jwks_url is needed`},
 		{"tls: {cert: c.pem}", `F:1: tls.key: missing, while tls.cert is set; both are needed`},
 		{"tls: {key: c.pem}", `F:1: tls.cert: missing, while tls.key is set; both are needed`},
+		{"node: {tls: {cert: c.pem, ca: c.pem}}", `F:1: node.tls.key: missing, while node.tls.cert is set; both are needed`},
+		{"node: {tls: {cert: c.pem, key: c.pem}}", `F:1: node.tls.ca: missing, while node.tls.cert is set: nobody would say which gateways to believe`},
+		{"node: {tls: {name: gateways}}", `F:1: node.tls.cert: missing, while another key of node.tls is set`},
 		// YAML itself.
 		{"listen: :1\nlisten: :2", `F:2: not valid YAML: mapping key "listen" already defined at [1:1]`},
 		{"backends: *nothing", `F:1: backends: this alias has no anchor`},

@@ -112,16 +112,36 @@ func (d *decoder) readable(path, name string, folder bool) {
 	}
 }
 
-func (d *decoder) checkTLS(cfg *Config) {
+// checkPair wants a certificate and its key, or neither.
+func (d *decoder) checkPair(path, cert, key string) {
 	switch {
-	case cfg.TLS.Cert != "" && cfg.TLS.Key == "":
-		d.wrong("tls.key", "missing, while tls.cert is set; both are needed")
-	case cfg.TLS.Key != "" && cfg.TLS.Cert == "":
-		d.wrong("tls.cert", "missing, while tls.key is set; both are needed")
+	case cert != "" && key == "":
+		d.wrong(path+".key", "missing, while %s.cert is set; both are needed", path)
+	case key != "" && cert == "":
+		d.wrong(path+".cert", "missing, while %s.key is set; both are needed", path)
+	}
+}
+
+// readablePair checks the files of both.
+func (d *decoder) readablePair(path, cert, key string) {
+	d.readable(path+".cert", cert, false)
+	d.readable(path+".key", key, false)
+}
+
+func (d *decoder) checkTLS(cfg *Config) {
+	d.checkPair("tls", cfg.TLS.Cert, cfg.TLS.Key)
+	link := &cfg.Node.TLS
+	d.checkPair("node.tls", link.Cert, link.Key)
+	switch {
+	case link.Cert != "" && link.CA == "":
+		d.wrong("node.tls.ca", "missing, while node.tls.cert is set: nobody would say which gateways to believe")
+	case link.Cert == "" && link.Key == "" && (link.CA != "" || link.Name != ""):
+		d.wrong("node.tls.cert", "missing, while another key of node.tls is set")
 	}
 	if d.cmd.servesClients() {
-		d.readable("tls.cert", cfg.TLS.Cert, false)
-		d.readable("tls.key", cfg.TLS.Key, false)
+		d.readablePair("tls", cfg.TLS.Cert, cfg.TLS.Key)
+		d.readablePair("node.tls", link.Cert, link.Key)
+		d.readable("node.tls.ca", link.CA, false)
 		d.readable("client_bundle", cfg.ClientBundle, true)
 	}
 }
@@ -280,7 +300,7 @@ func (d *decoder) checkStores(cfg *Config) {
 				cfg.warn("%s.kind is memory, which this process shares with no other: gateway and api will not see each other", k.name)
 			}
 		}
-		if d.cmd == Gateway && cfg.Store.Kind != "memory" && cfg.Node.Listen != "" && cfg.Node.Secret == "" {
+		if d.cmd == Gateway && cfg.Store.Kind != "memory" && cfg.Node.Listen != "" && cfg.Node.Secret == "" && cfg.Node.TLS.Cert == "" {
 			cfg.warn("node.secret is empty: whoever reaches %s can speak as a gateway", cfg.Node.Listen)
 		}
 	}

@@ -9,7 +9,7 @@
 // Who calls is shown by a keyed proof of the secret that all nodes share, bound to
 // the names of caller and called, so that a proof for one node is of no use at
 // another, and a node that has got a dead one's address notices that it is not meant.
-// The link is not encrypted: it belongs on a network of one's own.
+// Without TLS the link is not encrypted: it belongs on a network of one's own then.
 //
 // What the requests mean is the business of those who make and serve them.
 package mesh

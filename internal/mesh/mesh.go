@@ -2,12 +2,14 @@ package mesh
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,9 +19,10 @@ import (
 // silence and pingTime when there was one: many polls wait on a connection, which must
 // not be lost because a node is busy for a moment.
 const (
-	dialTime = 700 * time.Millisecond
-	silence  = time.Second
-	pingTime = 3 * time.Second
+	dialTime  = 700 * time.Millisecond
+	shakeTime = 3 * time.Second // for TLS: the other end may be busy with many handshakes
+	silence   = time.Second
+	pingTime  = 3 * time.Second
 )
 
 // streams is how many requests one connection carries at a time: polls wait long.
@@ -46,6 +49,9 @@ type Options struct {
 	Members func(context.Context) ([]Member, error)
 	// WorkerOf returns the worker number in a session's ID, false when there is none.
 	WorkerOf func(sid string) (uint16, bool)
+	// Listen and Call are the TLS of this node's end and of its calls, by which both ends
+	// show who they are. Nil, both: the link is in the clear.
+	Listen, Call *tls.Config
 	// Log gets a line for who is refused. Nil: nothing.
 	Log *slog.Logger
 }
@@ -57,7 +63,7 @@ type Mesh struct {
 	transport *http.Transport
 
 	mu      sync.Mutex
-	refused map[string]time.Time // host → when its last refusal was logged
+	refused map[string]time.Time // host, or address → when its last refusal was logged
 }
 
 // New makes a link. It connects to nobody until there is something to say.
@@ -65,13 +71,11 @@ func New(opts Options) *Mesh {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	p := new(http.Protocols)
-	p.SetUnencryptedHTTP2(true)
 	return &Mesh{
 		opts: opts,
 		book: book{members: opts.Members},
 		transport: &http.Transport{
-			Protocols:   p,
+			Protocols: opts.protocols(), TLSClientConfig: opts.Call, TLSHandshakeTimeout: shakeTime,
 			DialContext: (&net.Dialer{Timeout: dialTime}).DialContext,
 			HTTP2: &http.HTTP2Config{
 				SendPingTimeout: silence, PingTimeout: pingTime, WriteByteTimeout: silence + pingTime,
@@ -80,6 +84,14 @@ func New(opts Options) *Mesh {
 		},
 		refused: make(map[string]time.Time),
 	}
+}
+
+// protocols is HTTP/2, by TLS where there is one.
+func (o *Options) protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP2(o.Call != nil)
+	p.SetUnencryptedHTTP2(o.Call == nil)
+	return p
 }
 
 // Run keeps the book of members fresh until ctx ends, and lets the connections go.
@@ -158,12 +170,18 @@ func again(r *http.Request, err error) bool {
 func (m *Mesh) send(to *Member, r *http.Request) (*http.Response, error) {
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.Host = "http", to.Addr, ""
+	if m.opts.Call != nil {
+		out.URL.Scheme = "https"
+	}
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Body = io.NopCloser(out.Body) // it may be sent once more when nobody was reached
 	}
 	authorize(out.Header, m.opts.Secret, m.opts.Node, to.Node)
 	resp, err := m.transport.RoundTrip(out)
 	if err != nil {
+		if isTLS(err) && m.first(to.Addr) {
+			m.opts.Log.Error("the TLS of another node and of this one do not go together: see node.tls", "node", to.Node, "addr", to.Addr, "err", err)
+		}
 		return nil, fmt.Errorf("ask node %q at %s: %w", to.Node, to.Addr, err)
 	}
 	switch resp.Header.Get(refusalHeader) {
@@ -177,4 +195,12 @@ func (m *Mesh) send(to *Member, r *http.Request) (*http.Response, error) {
 	}
 	_ = resp.Body.Close()
 	return nil, fmt.Errorf("ask node %q at %s: %w", to.Node, to.Addr, err)
+}
+
+// isTLS tells whether a call failed because one of the ends does not take the other, or
+// does not speak TLS. A caller whom the other end does not take may see no more than that
+// the connection broke; that end knows why.
+func isTLS(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ")
 }

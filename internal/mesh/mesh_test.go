@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // members is a membership that a test changes.
 type members struct {
@@ -274,14 +274,14 @@ func TestSilentNode(t *testing.T) {
 func TestManyWait(t *testing.T) {
 	const many = 1000
 	all := &members{}
-	var waiting sync.WaitGroup
-	waiting.Add(many)
-	release := make(chan struct{})
+	arrived, gate := make(chan struct{}, many), make(chan struct{})
+	release := sync.OnceFunc(func() { close(gate) })
 	_, addr, _ := end(t, "b", "s", all, func(w http.ResponseWriter, _ *http.Request) {
-		waiting.Done()
-		<-release
+		arrived <- struct{}{}
+		<-gate
 		_, _ = io.WriteString(w, "ok")
 	})
+	t.Cleanup(release)
 	a, _, _ := end(t, "a", "s", all, echo)
 	all.set(nil, Member{Node: "b", Addr: addr})
 	errs := make(chan error, many)
@@ -294,8 +294,14 @@ func TestManyWait(t *testing.T) {
 			errs <- err
 		}()
 	}
-	waiting.Wait()
-	close(release)
+	for n := range many {
+		select {
+		case <-arrived:
+		case err := <-errs:
+			t.Fatalf("%d wait, and one got an answer: %v", n, err)
+		}
+	}
+	release()
 	for range many {
 		if err := <-errs; err != nil {
 			t.Fatal(err)

@@ -2,9 +2,11 @@ package mesh
 
 import (
 	"context"
-	"log/slog"
+	"crypto/tls"
+	"log"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -32,20 +34,46 @@ func Caller(r *http.Request) string {
 
 // Server returns the server of this node's end: it passes on to h what comes from
 // nodes with the secret, and answers everything else with 401, or 421 where another
-// node is meant.
+// node is meant. [Mesh.Listener] is where it serves.
 func (m *Mesh) Server(h http.Handler) *http.Server {
-	p := new(http.Protocols)
-	p.SetUnencryptedHTTP2(true)
-	p.SetHTTP1(true) // so that a browser or a probe gets its 401 in a form that it reads
+	p := m.opts.protocols()
+	if m.opts.Listen == nil {
+		p.SetHTTP1(true) // so that a browser or a probe gets its 401 in a form that it reads
+	}
 	return &http.Server{
 		Handler:           m.guard(h),
 		Protocols:         p,
+		TLSConfig:         m.opts.Listen,
 		ReadHeaderTimeout: 10 * time.Second,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: streams, SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second,
 		},
-		ErrorLog: slog.NewLogLogger(m.opts.Log.Handler(), slog.LevelDebug),
+		ErrorLog: log.New(&serverLog{m}, "", 0),
 	}
+}
+
+// Listener is l as the server of [Mesh.Server] serves it: with TLS, where there is one.
+func (m *Mesh) Listener(l net.Listener) net.Listener {
+	if m.opts.Listen == nil {
+		return l
+	}
+	return tls.NewListener(l, m.opts.Listen)
+}
+
+// serverLog takes what the server has to say of its connections. That somebody cannot
+// show who he is, is said aloud, once a minute for each host.
+type serverLog struct{ m *Mesh }
+
+func (s *serverLog) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	rest, shaking := strings.CutPrefix(text, "http: TLS handshake error from ")
+	remote, why, _ := strings.Cut(rest, ": ")
+	if shaking && why != "EOF" && s.m.first(hostOf(remote)) { // EOF: a probe that says nothing
+		s.m.opts.Log.Warn("somebody wants to speak as a node and does not pass node.tls", "remote", remote, "err", why)
+	} else {
+		s.m.opts.Log.Debug(text)
+	}
+	return len(line), nil
 }
 
 func (m *Mesh) guard(h http.Handler) http.Handler {
@@ -70,21 +98,29 @@ func refuse(w http.ResponseWriter, why string, status int) {
 
 // logRefused tells of a request without the secret, once a minute for each host.
 func (m *Mesh) logRefused(r *http.Request) {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	now := time.Now()
-	m.mu.Lock()
-	known := now.Sub(m.refused[host]) < logEvery
-	if !known {
-		if len(m.refused) >= maxRefused {
-			clear(m.refused)
-		}
-		m.refused[host] = now
-	}
-	m.mu.Unlock()
-	if !known {
+	if m.first(hostOf(r.RemoteAddr)) {
 		m.opts.Log.Warn("somebody without the right node.secret wants to speak as a node", "remote", r.RemoteAddr, "path", r.URL.Path)
 	}
+}
+
+func hostOf(remote string) string {
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return remote
+}
+
+// first tells whether nothing was said of who for a minute, and takes note that it is now.
+func (m *Mesh) first(who string) bool {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now.Sub(m.refused[who]) < logEvery {
+		return false
+	}
+	if len(m.refused) >= maxRefused {
+		clear(m.refused)
+	}
+	m.refused[who] = now
+	return true
 }
