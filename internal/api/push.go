@@ -151,7 +151,12 @@ func (p *pushService) readPushes(ctx context.Context, stream *connect.BidiStream
 		work.do(func() { // ends by itself: it waits for its predecessors and for ctx
 			defer close(sl.done)
 			for _, b := range before {
-				<-b.done
+				if <-b.done; b.err != nil {
+					// The stream ends with that error. The caller begins again from there, and
+					// would find this one before those that it repeats.
+					sl.err = b.err
+					return
+				}
 			}
 			sl.resp, sl.err = p.s.push(ctx, push, req.GetDedupId())
 		})

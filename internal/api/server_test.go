@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,6 +248,52 @@ func TestPushStreamKeepsOrder(t *testing.T) {
 	}
 	stream.CloseRequest()
 	stream.CloseResponse()
+}
+
+// hesitantLog does not take the first message of the room a, after a while.
+type hesitantLog struct {
+	*world
+	refuse <-chan struct{}
+	asked  atomic.Int32
+}
+
+func (l *hesitantLog) Append(ctx context.Context, key message.Key, p *message.Push) (message.Appended, error) {
+	if key == message.RoomKey("/", "a") && l.asked.Add(1) == 1 {
+		<-l.refuse
+		return message.Appended{}, errors.New("no answer")
+	}
+	return l.world.Append(ctx, key, p)
+}
+
+// The caller repeats what was not answered. What was behind it on the stream and for the
+// same room must not be in the log by then.
+func TestPushStreamEndsInOrder(t *testing.T) {
+	w, refuse := newWorld(t), make(chan struct{})
+	w.add("n1", "bob1", "bob", "b")
+	s := w.server(Config{})
+	s.cfg.Log = &hesitantLog{world: w, refuse: refuse}
+	push, _, _ := clients(t, s)
+	stream := push.PushStream(t.Context())
+	for _, to := range []string{"a", "a", "a", "b"} {
+		if err := stream.Send(&pb.PushRequest{Targets: room(to), Event: "e"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wait("the push to the other room", func(sent []sentDown) bool { return len(sent) == 1 })
+	close(refuse)
+	if _, err := stream.Receive(); err == nil {
+		t.Error("the first push was answered")
+	}
+	stream.CloseRequest()
+	stream.CloseResponse()
+	if _, err := push.Push(t.Context(), connect.NewRequest(&pb.PushRequest{Targets: room("a"), Event: "again"})); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if got := w.logged[message.RoomKey("/", "a")]; len(got) != 1 || got[0].Event != "again" {
+		t.Errorf("%d pushes are in the log, and the first one is %q", len(got), got[0].Event)
+	}
 }
 
 func TestPushAndWait(t *testing.T) {
