@@ -21,7 +21,8 @@
 //	          of place, two polls or posts at
 //	          once, no sign of life in time
 //	Open      the transport is lost              Closed    Leave for each client, Ended; what waits is let go
-//	Closing   the waiting or the next poll       Closed    it gets what is queued and a close packet; Ended
+//	Closing   a poll, while something is queued  Closing   it gets that
+//	Closing   the waiting or the next poll       Closed    it gets a close packet; Ended
 //	Closing   30 s without a poll, or Lost       Closed    Ended
 //
 // Only polling knows Closing: on a WebSocket, where that row says so, the session

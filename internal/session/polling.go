@@ -56,10 +56,14 @@ func (s *Session) Waiting() bool { return s.waiting }
 // is queued, which a shard asks for when the session ended under the poll, the body
 // is a close packet, or a noop while the session goes on. When the close packet is
 // out the session is over.
+//
+// A close packet goes alone. A stock client looks at the events of a payload only when
+// it is through with all of it: after a close packet they would wait for its next
+// connection, without their offsets, and be taken for missed ones there.
 func (s *Session) AppendPayload(dst []byte, limit int, acts *Actions) (body []byte, binary bool) {
 	s.waiting = false
 	var packets []engineio.Packet
-	for size := 0; !s.out.empty() && (size == 0 || size < limit); {
+	for size := 0; !s.out.empty() && (size == 0 || size < limit && s.out.first.out != packetClose); {
 		it := s.out.pop()
 		packets = it.out.appendPackets(packets, it.tail)
 		size += it.size()

@@ -146,7 +146,9 @@ func TestStates(t *testing.T) {
 			probe 2probe
 				~ failed
 			get
-				= 42["e",1]␞1
+				= 42["e",1]
+			get
+				= 1
 				! ended "forced server close" 1000
 			get
 				~ unknown`},
