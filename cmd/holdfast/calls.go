@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -35,13 +36,52 @@ func (r *remote) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{Protocols: p}}
 }
 
-// explain makes errors of calls say what to do.
-func (r *remote) explain(act string, err error) error {
-	var c *connect.Error
-	if errors.As(err, &c) && c.Code() == connect.CodeUnavailable {
-		return fmt.Errorf("%s: nothing answers at %s; is `holdfast dev` running? (--api URL names another address): %w", act, r.API, err)
+// check looks at what can be wrong with the URL before it is called.
+func (r *remote) check() error {
+	u, err := url.Parse(r.API)
+	if err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
+		return nil
 	}
-	return fmt.Errorf("%s: %w", act, err)
+	_, address, found := strings.Cut(r.API, "://")
+	if !found {
+		address = r.API
+	}
+	return fmt.Errorf("--api: %q is no URL of an API; did you mean http://%s?", r.API, address)
+}
+
+// explain makes errors of calls say what to do. It asks what there is at the address, for
+// what HTTP/2 says of a server that does not speak it depends on who hangs up first.
+func (r *remote) explain(ctx context.Context, act string, err error) error {
+	var c *connect.Error
+	if !errors.As(err, &c) || c.Code() != connect.CodeUnavailable && c.Code() != connect.CodeCanceled {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	status, lookErr := r.look(ctx)
+	switch {
+	case status == http.StatusNotFound:
+		return fmt.Errorf("%s: what answers at %s is no API; is it where clients connect? (--api URL names another address): %w", act, r.API, err)
+	case lookErr == nil:
+		return fmt.Errorf("%s: %w", act, err)
+	case errors.Is(lookErr, http.ErrSchemeMismatch):
+		return fmt.Errorf("%s: there is no TLS at %s; write http://: %w", act, r.API, err)
+	}
+	return fmt.Errorf("%s: nothing answers at %s; is `holdfast dev` running? (--api URL names another address): %w", act, r.API, err)
+}
+
+// look asks by HTTP/1.1 for what any API has, and returns the status of the answer.
+func (r *remote) look(ctx context.Context) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(r.API, "/")+holdfastpbconnect.PushServicePushProcedure, nil)
+	if err != nil {
+		return 0, err
+	}
+	plain := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := plain.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	return answer.StatusCode, answer.Body.Close()
 }
 
 type pushCommand struct {
@@ -74,6 +114,9 @@ func (c *pushCommand) payload() (*holdfastpb.Payload, error) {
 
 // Run pushes one message.
 func (c *pushCommand) Run(w *world) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	payload, err := c.payload()
 	if err != nil {
 		return err
@@ -99,7 +142,7 @@ func (c *pushCommand) Run(w *world) error {
 		defer cancel()
 		answer, err := service.PushAndWait(ctx, connect.NewRequest(req))
 		if err != nil {
-			return c.explain("push", err)
+			return c.explain(w.ctx, "push", err)
 		}
 		for _, a := range answer.Msg.GetAcks() {
 			fmt.Fprintf(w.stdout, "%s  %s\n", a.GetClient(), a.GetPayload().GetJson())
@@ -111,7 +154,7 @@ func (c *pushCommand) Run(w *world) error {
 	defer cancel()
 	answer, err := service.Push(ctx, connect.NewRequest(req))
 	if err != nil {
-		return c.explain("push", err)
+		return c.explain(w.ctx, "push", err)
 	}
 	nodes := "nobody is there now"
 	if n := answer.Msg.GetNodes(); n > 0 {
@@ -129,6 +172,9 @@ type tailCommand struct {
 
 // Run shows events until it is interrupted.
 func (c *tailCommand) Run(w *world) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	signals, stop := boot.Notify()
 	defer stop()
 	ctx, cancel := context.WithCancel(w.ctx)
@@ -149,21 +195,24 @@ func (c *tailCommand) Run(w *world) error {
 	}
 	if err := stream.Send(first); err != nil {
 		_, err = stream.Receive() // which says why
-		return c.explain("tail", err)
+		return c.explain(w.ctx, "tail", err)
 	}
-	stream.ResponseHeader() // comes when the subscription is there: no event is missed from here on
-	fmt.Fprintln(w.stderr, "Waiting for events; Ctrl-C stops.")
+	// The header comes when the subscription is there: no event is missed from here on.
+	// Without one there is no answer, which Receive says.
+	if len(stream.ResponseHeader()) > 0 {
+		fmt.Fprintln(w.stderr, "Waiting for events; Ctrl-C stops.")
+	}
 	for {
 		answer, err := stream.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			return c.explain("tail", err)
+			return c.explain(w.ctx, "tail", err)
 		}
 		c.print(w, answer.GetEvent())
 		if err := stream.Send(&holdfastpb.SubscribeRequest{EventId: answer.GetEvent().GetId()}); err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil {
-			return c.explain("tail", err)
+			return c.explain(w.ctx, "tail", err)
 		}
 	}
 }

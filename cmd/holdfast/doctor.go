@@ -61,6 +61,9 @@ func (c *doctorCommand) Run(w *world) error {
 	for _, name := range names {
 		report("backends."+name+" "+cfg.Backends[name].URL, reachable(w.ctx, cfg.Backends[name].URL))
 	}
+	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
+		report(fmt.Sprintf("store.addrs %v", cfg.Store.Addrs), redisUsable(w.ctx, cfg))
+	}
 	if cfg.Bus.Kind == "kafka" {
 		report(fmt.Sprintf("bus.brokers %v", cfg.Bus.Brokers), kafkaUsable(w.ctx, cfg))
 	}
@@ -77,6 +80,18 @@ func free(addr, key string) error {
 		return err
 	}
 	return l.Close()
+}
+
+// redisUsable does what a start does, apart from claiming the prefix.
+func redisUsable(ctx context.Context, cfg *boot.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	client, err := dialRedis(ctx, cfg, "doctor")
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return checkClocks(ctx, client, slog.New(slog.DiscardHandler))
 }
 
 // kafkaUsable does what a start does, apart from making topics.

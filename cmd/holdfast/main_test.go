@@ -140,6 +140,8 @@ func TestWrongInputNamesWhatIsWrong(t *testing.T) {
 		{args: []string{"push", "--room", "a", "--event", "x", "hello"}, code: 1, want: `argument 1, hello, is not JSON`},
 		{args: []string{"push", "--room", "a", "--event", "x", "--api", "http://127.0.0.1:1"}, code: 1, want: "nothing answers at http://127.0.0.1:1"},
 		{args: []string{"tail", "--api", "http://127.0.0.1:1"}, code: 1, want: "nothing answers at http://127.0.0.1:1"},
+		{args: []string{"push", "--room", "a", "--event", "x", "--api", "127.0.0.1:8001"}, code: 1, want: "did you mean http://127.0.0.1:8001?"},
+		{args: []string{"tail", "--api", "localhost:8001"}, code: 1, want: "did you mean http://localhost:8001?"},
 		{args: []string{"token", "--uid", "7"}, code: 1, want: "auth.jwt.secret is not set"},
 		{args: []string{"dev", "--config", file(t, "heartbeet: {}\n")}, code: 2, want: "heartbeet: unknown key; did you mean heartbeat?"},
 		{args: []string{"dev", "--config", file(t, "store: {kind: redis, addrs: ['127.0.0.1:1']}\n")}, code: 1, want: "store.addrs: connect to redis at 127.0.0.1:1"},
@@ -150,6 +152,32 @@ func TestWrongInputNamesWhatIsWrong(t *testing.T) {
 		if code != tt.code || !strings.Contains(errs, tt.want) {
 			t.Errorf("%q: code %d, stderr %q; want %d and %q", tt.args, code, errs, tt.code, tt.want)
 		}
+	}
+}
+
+// TestWrongPortIsNoAPI has commands call where clients connect, and by TLS where there is
+// none.
+func TestWrongPortIsNoAPI(t *testing.T) {
+	clients, api := dev(t)
+	for url, want := range map[string]string{
+		clients: "what answers at " + clients + " is no API",
+		strings.Replace(api, "http:", "https:", 1): "there is no TLS at ",
+	} {
+		for _, args := range [][]string{{"push", "--all", "--event", "x"}, {"tail"}} {
+			code, out, errs := command(t, nil, append(args, "--api", url)...)
+			if code != 1 || out != "" || !strings.HasPrefix(errs, "holdfast: "+args[0]+": "+want) {
+				t.Errorf("%q at %s: code %d, stdout %q, stderr %q", args, url, code, out, errs)
+			}
+		}
+	}
+}
+
+// TestDoctorLooksAtRedis finds that it is not there.
+func TestDoctorLooksAtRedis(t *testing.T) {
+	code, out, _ := command(t, nil, "doctor", "--config",
+		file(t, "listen: 127.0.0.1:0\napi_listen: 127.0.0.1:0\nstore: {kind: redis, addrs: ['127.0.0.1:1']}\n"))
+	if code != 1 || !strings.Contains(out, "wrong  store.addrs [127.0.0.1:1]: ") {
+		t.Errorf("%d\n%s", code, out)
 	}
 }
 

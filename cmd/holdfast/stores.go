@@ -121,11 +121,12 @@ func (s *stores) openMemory(cfg *boot.Config) {
 	}
 }
 
-// openRedis puts Redis behind what the configuration wants there.
-func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
+// dialRedis connects to the Redis that the configuration names, as id. It fails with the
+// key that is to be mended.
+func dialRedis(ctx context.Context, cfg *boot.Config, id string) (redis.Client, error) {
 	opts := redis.Options{
 		Addrs: cfg.Store.Addrs, Username: cfg.Store.Username, Password: string(cfg.Store.Password), DB: cfg.Store.DB,
-		Name: "holdfast-" + s.identity,
+		Name: "holdfast-" + id,
 	}
 	if cfg.Store.TLS {
 		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -139,13 +140,22 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 		if cfg.Store.TLS && errors.Is(err, context.DeadlineExceeded) {
 			key = "store.tls" // a server that does not speak it just says nothing
 		}
-		return fmt.Errorf("%s: %w", key, err)
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return client, nil
+}
+
+// openRedis puts Redis behind what the configuration wants there.
+func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
+	client, err := dialRedis(ctx, cfg, s.identity)
+	if err != nil {
+		return err
 	}
 	s.closers = append(s.closers, func(context.Context) error {
 		client.Close()
 		return nil
 	})
-	if err := s.checkRedis(ctx, client, cfg, log); err != nil {
+	if err := checkRedis(ctx, client, cfg, log); err != nil {
 		return err
 	}
 	meter := newCallMeter("holdfast_redis", "Redis", redis.Families())

@@ -70,7 +70,7 @@ const (
 )
 
 // checkRedis finds out whether this process can work with what Redis has.
-func (s *stores) checkRedis(ctx context.Context, client redis.Client, cfg *boot.Config, log *slog.Logger) error {
+func checkRedis(ctx context.Context, client redis.Client, cfg *boot.Config, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := redis.CheckSchema(ctx, client, cfg.Store.Prefix); errors.Is(err, redis.ErrForeign) {
@@ -78,6 +78,11 @@ func (s *stores) checkRedis(ctx context.Context, client redis.Client, cfg *boot.
 	} else if err != nil {
 		return fmt.Errorf("%s: %w", wrongKey(err), err)
 	}
+	return checkClocks(ctx, client, log)
+}
+
+// checkClocks compares the clock of Redis with this host's.
+func checkClocks(ctx context.Context, client redis.Client, log *slog.Logger) error {
 	skew, err := redis.Skew(ctx, client)
 	if err != nil {
 		return fmt.Errorf("%s: %w", wrongKey(err), err)
