@@ -9,21 +9,24 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 )
 
 // NewLogger returns a logger that writes lines to w as cfg says, and the
 // variable that holds its least level. Format auto means text when w is a
-// terminal and JSON otherwise.
+// terminal and JSON otherwise. Many lines that are alike are counted instead of
+// repeated.
 func NewLogger(cfg Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
 		level.Set(slog.LevelInfo) // Load lets no other word through; a zero Log means info
 	}
 	opts := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewJSONHandler(w, opts)
 	if cfg.Format == "text" || cfg.Format != "json" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, opts)), level
+		h = slog.NewTextHandler(w, opts)
 	}
-	return slog.New(slog.NewJSONHandler(w, opts)), level
+	return slog.New(newCalm(h, time.Now)), level
 }
 
 // isTerminal reports whether w is a character device. That holds for /dev/null
