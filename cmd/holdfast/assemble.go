@@ -115,7 +115,7 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 		},
 		AskBackend:     asksBackend(cfg),
 		UpgradeTimeout: cfg.Timeouts.Upgrade, VerdictTimeout: cfg.Timeouts.Verdict,
-		HeaderTimeout: cfg.Timeouts.Header, HeaderBytes: int(cfg.Limits.HeaderBytes),
+		HeaderTimeout: cfg.Timeouts.Header, HeaderBytes: int(cfg.Limits.HeaderBytes), Descriptors: filesForClients(),
 		Recovery: cfg.Recovery.Enabled, Window: cfg.Recovery.Window,
 		Deflate: cfg.Compression.WebSocket, DeflateThreshold: int(cfg.Compression.Threshold),
 		Origins: cfg.CORS.Origins, HTTPHeaders: cfg.HTTPHeaders, ClientBundle: cfg.ClientBundle, Proxies: cfg.TrustedProxies,
@@ -291,10 +291,18 @@ func rule(r boot.Route) api.Rule {
 
 // clientServer is the HTTP server of the clients' listener, which it returns as the
 // server is to serve it: with TLS, where that is configured.
+//
+// No poll waits for longer than the heartbeat lets a session be silent, so whatever
+// takes longer than that and the age of its output is somebody who sends a body, or
+// reads an answer, a byte at a time or not at all: who is not even a session, and whom
+// no heartbeat ends.
 func clientServer(cfg *boot.Config, h http.Handler, l net.Listener, log *slog.Logger) (*http.Server, net.Listener, error) {
+	longest := cfg.Heartbeat.Interval + cfg.Heartbeat.Timeout + cfg.Limits.OutputAge
 	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: cfg.Timeouts.Header,
+		ReadTimeout:       longest,
+		WriteTimeout:      longest,
 		IdleTimeout:       cfg.Timeouts.Idle,
 		MaxHeaderBytes:    int(cfg.Limits.HeaderBytes),
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -92,13 +92,15 @@ func (l *link) serve(p *process, g *gateway.Gateway) {
 	if l.mesh == nil {
 		return
 	}
+	door := boot.NewPatient(l.listener, "node.listen", 0, p.log)
+	registerPauses(p.metrics, "node.listen", door.Pauses)
 	p.services = append(p.services,
 		boot.Service{Name: "members", Run: func(ctx context.Context, ready func()) error {
 			ready()
 			l.mesh.Run(ctx)
 			return nil
 		}},
-		boot.HTTPService("node.listen", l.listener, l.mesh.Server(g.PeerHandler()), time.Second),
+		boot.HTTPService("node.listen", door, l.mesh.Server(g.PeerHandler()), time.Second),
 	)
 }
 

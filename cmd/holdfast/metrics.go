@@ -76,6 +76,14 @@ func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	})
 }
 
+// registerPauses exports how often a listener had no file descriptor for a connection.
+func registerPauses(m boot.Metrics, key string, pauses func() int64) {
+	m.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "holdfast_accept_pauses_total", Help: "Times that a listener accepted no connection, for want of file descriptors.",
+		ConstLabels: prometheus.Labels{"listener": key},
+	}, func() float64 { return float64(pauses()) }))
+}
+
 // registerTLS exports what the clients' listener does with TLS.
 func registerTLS(m boot.Metrics, h *boot.Handshakes) {
 	gauge(m, "holdfast_tls_handshakes", "TLS connections that have made no request yet.", func() float64 { return float64(h.UnderWay()) })

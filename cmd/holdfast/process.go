@@ -81,12 +81,14 @@ func (p *process) run(w *world) error {
 		return err
 	}
 	p.closers = append(p.closers, func() { _ = apiListener.Close() })
+	apiDoor := boot.NewPatient(apiListener, "api_listen", 0, p.log)
+	registerPauses(p.metrics, "api_listen", apiDoor.Pauses)
 	backends, admin, err := p.addAPI()
 	if err != nil {
 		return err
 	}
 	debug := boot.DebugMux(p.metrics, p.ready, level)
-	p.services = append(p.services, boot.HTTPService("api_listen", apiListener, apiServer(debug, backends, admin), time.Second))
+	p.services = append(p.services, boot.HTTPService("api_listen", apiDoor, apiServer(debug, backends, admin), time.Second))
 
 	var clients net.Addr
 	if p.gateway {
@@ -168,15 +170,23 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		return nil, err
 	}
 	p.closers = append(p.closers, func() { _ = listener.Close() })
-	server, served, err := clientServer(p.cfg, p.clientMux(node, apiAddr), listener, p.log)
+	door := listener
+	if p.cfg.TLS.Cert == "" {
+		door = node.Listen(listener)
+		p.closers = append(p.closers, func() { _ = door.Close() })
+	}
+	pauses := node.Stats.AcceptPauses.Load
+	if door == listener {
+		patient := boot.NewPatient(listener, "listen", filesForClients(), p.log)
+		door, pauses = patient, patient.Pauses
+	}
+	registerPauses(p.metrics, "listen", pauses)
+	server, served, err := clientServer(p.cfg, p.clientMux(node, apiAddr), door, p.log)
 	if err != nil {
 		return nil, err
 	}
 	if shakes, ok := served.(*boot.Handshakes); ok {
 		registerTLS(p.metrics, shakes)
-	} else if server.TLSConfig == nil {
-		served = node.Listen(served)
-		p.closers = append(p.closers, func() { _ = served.Close() })
 	}
 	p.services = append(p.services,
 		boot.HTTPService("listen", served, server, time.Second),

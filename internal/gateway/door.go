@@ -67,7 +67,8 @@ func (d *door) take(fd int, peer netip.Addr) {
 }
 
 func (d *door) failed(err error) {
-	d.g.cfg.Logger.Warn("a connection cannot be accepted, trying again", "err", err)
+	d.g.Stats.AcceptPauses.Add(1)
+	d.g.cfg.Logger.Warn("connections wait to be accepted, trying again: if this lasts, raise the limit of open files (ulimit -n)", "err", err)
 }
 
 // hand gives a connection to net/http.

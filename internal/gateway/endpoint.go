@@ -16,15 +16,18 @@ type endpoint struct {
 	exact    map[string]string
 	patterns []string
 	mu       sync.Mutex
-	dynamic  map[string]string // namespaces that a pattern let in, one copy of each name
+	dynamic  recent[string] // namespaces that a pattern let in, one copy of each name
 }
 
-// maxDynamic bounds the remembered names of dynamic namespaces; beyond it each
-// session holds its own copy.
-const maxDynamic = 65_536
+// maxDynamic and maxDynamicBytes bound the names of dynamic namespaces of which there is
+// one copy for all sessions.
+const (
+	maxDynamic      = 65_536
+	maxDynamicBytes = 4 << 20
+)
 
 func newEndpoint(cfg *Config, e *Endpoint) *endpoint {
-	ep := &endpoint{Endpoint: *e, session: cfg.Session, exact: make(map[string]string), dynamic: make(map[string]string)}
+	ep := &endpoint{Endpoint: *e, session: cfg.Session, exact: make(map[string]string), dynamic: newRecent[string](maxDynamic, maxDynamicBytes)}
 	if !strings.HasSuffix(ep.Path, "/") {
 		ep.Path += "/"
 	}
@@ -53,7 +56,7 @@ func (e *endpoint) intern(b []byte) string {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if ns, ok := e.dynamic[string(b)]; ok {
+	if ns, ok := e.dynamic.get(b); ok {
 		return ns
 	}
 	return string(b)
@@ -68,12 +71,10 @@ func (e *endpoint) namespace(name string) (string, bool) {
 		if match(p, name) && message.CheckNamespace(name) == nil {
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			if ns, ok := e.dynamic[name]; ok {
+			if ns, ok := e.dynamic.get([]byte(name)); ok {
 				return ns, true
 			}
-			if len(e.dynamic) < maxDynamic {
-				e.dynamic[name] = name
-			}
+			e.dynamic.put(name, name)
 			return name, true
 		}
 	}

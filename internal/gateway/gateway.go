@@ -72,6 +72,9 @@ type Config struct {
 	// by [Gateway.Listen]; defaults 10 s and 16 KiB. Larger ones are left to net/http.
 	HeaderTimeout time.Duration
 	HeaderBytes   int
+	// Descriptors is how many of the process's file descriptors may be in use for such
+	// connections to be accepted; past it they wait. 0: no limit.
+	Descriptors int
 
 	// Recovery gives clients what they missed when they return within Window
 	// (default 2 min).
@@ -131,7 +134,7 @@ type Gateway struct {
 	registrar *registrar
 	seed      maphash.Seed
 	start     time.Time
-	origins   originTable
+	origins   *originTable
 	admission admission
 	devices   devices
 	readers   [2]wsframe.ReaderOptions // without and with permessage-deflate
@@ -164,7 +167,9 @@ func New(cfg Config) (*Gateway, error) {
 	case cfg.Registry == nil || cfg.Log == nil || cfg.Bus == nil || cfg.Auth == nil || cfg.IDs == nil:
 		return nil, errors.New("gateway: Registry, Log, Bus, Auth and IDs are needed")
 	}
-	g := &Gateway{cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now(), lastOps: make(chan struct{})}
+	g := &Gateway{
+		cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now(), origins: newOriginTable(), lastOps: make(chan struct{}),
+	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.registrar = newRegistrar(cfg.Node, cfg.Registry, cfg.Log, g.cfg.Logger)
 	g.registrar.neverWaits, g.registrar.mayWrite = cfg.StoresNeverWait, cfg.MayWrite

@@ -10,7 +10,11 @@ import (
 // browsers have few user agents.
 type originTable struct {
 	mu   sync.Mutex
-	sets map[string]*origin
+	sets recent[*origin]
+}
+
+func newOriginTable() *originTable {
+	return &originTable{sets: newRecent[*origin](maxHeaderSets, maxHeaderBytes)}
 }
 
 // of returns what a handshake tells, with the headers that are allowed.
@@ -25,16 +29,17 @@ func (t *originTable) of(h http.Header, allowed []string, query map[string]strin
 	return o
 }
 
-// maxHeaderSets bounds the table; sets beyond it are not shared. Longer values
-// than maxHeaderValue are cut.
+// maxHeaderSets and maxHeaderBytes bound what is recent in the table; the sets hold
+// about as many bytes again as their keys. Longer values than maxHeaderValue are cut.
 const (
 	maxHeaderSets  = 4096
+	maxHeaderBytes = 1 << 20
 	maxHeaderValue = 8 << 10
 )
 
 // pick returns an origin with the allowed headers that are there.
 func (t *originTable) pick(h http.Header, allowed []string) *origin {
-	var key strings.Builder
+	var key []byte
 	var set map[string]string
 	for _, name := range allowed {
 		value := strings.Join(h.Values(name), ", ")
@@ -46,22 +51,15 @@ func (t *originTable) pick(h http.Header, allowed []string) *origin {
 			set = make(map[string]string)
 		}
 		set[http.CanonicalHeaderKey(name)] = value
-		key.WriteString(name)
-		key.WriteByte(0)
-		key.WriteString(value)
-		key.WriteByte(0)
+		key = append(append(key, name...), 0)
+		key = append(append(key, value...), 0)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if same := t.sets[key.String()]; same != nil {
+	if same, ok := t.sets.get(key); ok {
 		return same
 	}
-	if t.sets == nil {
-		t.sets = make(map[string]*origin)
-	}
 	o := &origin{headers: set}
-	if len(t.sets) < maxHeaderSets {
-		t.sets[key.String()] = o
-	}
+	t.sets.put(string(key), o)
 	return o
 }

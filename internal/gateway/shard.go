@@ -49,6 +49,8 @@ type shard struct {
 	written []written // pushes whose last socket is flushed next
 	output  output
 	bufs    [][]byte // what a socket is given at the moment
+	pinged  bool     // the socket that is being read has sent a ping
+	ping    []byte   // the payload of its last one
 
 	verdicts map[string]*client // public ID → waits for ws-api's verdict
 	waits    verdictQueue
@@ -80,7 +82,7 @@ const (
 )
 
 func newShard(g *Gateway, index int) (*shard, error) {
-	engine, err := netpoll.New(g.cfg.Engine, netpoll.Options{})
+	engine, err := netpoll.New(g.cfg.Engine, netpoll.Options{Descriptors: g.cfg.Descriptors})
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,7 @@ func (s *socket) OnData(b []byte) {
 		opts = &s.sh.g.readers[1]
 	}
 	err := s.reader.Feed(opts, b, s.frame)
+	s.pong()
 	if err == nil || errors.Is(err, errStop) {
 		return
 	}
@@ -89,7 +90,8 @@ func (s *socket) frame(op wsframe.Opcode, payload []byte) error {
 	}
 	switch op {
 	case wsframe.Ping:
-		s.control(wsframe.Pong, payload)
+		s.sh.ping = append(s.sh.ping[:0], payload...)
+		s.sh.pinged = true
 		return nil
 	case wsframe.Pong:
 		return nil
@@ -256,11 +258,17 @@ func (s *socket) keep(rest *unsent) {
 	s.rest = rest
 }
 
-// control answers a ping; one that cannot be written at once is left out, since
-// the peer shows by not reading that it does not wait for it.
-func (s *socket) control(op wsframe.Opcode, payload []byte) {
-	if !s.blocked() {
-		s.write(whole(wsframe.AppendFrame(nil, op, false, payload)))
+// pong answers the last of the pings that one read has brought, which stands for those
+// before it (RFC 6455 section 5.5.3): thousands fit into a read, and a write for each
+// would hold up everybody else on the shard. One that cannot be written at once is left
+// out, since the peer shows by not reading that it does not wait for it.
+func (s *socket) pong() {
+	if !s.sh.pinged {
+		return
+	}
+	s.sh.pinged = false
+	if !s.closed && !s.blocked() {
+		s.write(whole(wsframe.AppendFrame(nil, wsframe.Pong, false, s.sh.ping)))
 	}
 }
 

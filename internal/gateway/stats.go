@@ -24,6 +24,7 @@ type Stats struct {
 	Malformed               atomic.Int64 // sessions that ended for what they sent
 	Strays                  atomic.Int64 // entries of the registry that an audit took out
 	PausedReads             atomic.Int64 // times that a full upstream paused sockets
+	AcceptPauses            atomic.Int64 // times that no connection was accepted for want of descriptors
 
 	// Of the link between nodes: clients' requests that were passed on to the owners of
 	// their sessions, or served here for others, and the bytes of bodies both ways.

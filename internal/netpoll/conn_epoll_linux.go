@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,8 +27,8 @@ var errPeerGone = errors.New("netpoll: the peer hung up")
 
 func (c *epollConn) state() *slot { return c.e.table.at(c.slot) }
 
-// ready serves the events of one turn: at most one read of the engine's buffer,
-// so that a loud peer gets no more of the shard than others. Level triggering
+// ready serves the events of one turn: at most one read of its share of the engine's
+// buffer, so that a loud peer gets no more of the shard than others. Level triggering
 // brings the rest in the next turn.
 func (c *epollConn) ready(s *slot, events uint32) {
 	const gone = unix.EPOLLERR | unix.EPOLLHUP
@@ -45,10 +46,18 @@ func (c *epollConn) ready(s *slot, events uint32) {
 }
 
 func (c *epollConn) read(gone bool) {
-	n, err := directRead(int(c.fd), c.e.buf)
+	s := c.state()
+	buf := c.e.buf[:s.share.of(len(c.e.buf))]
+	n, err := directRead(int(c.fd), buf)
 	switch {
+	case err == nil && n == len(buf):
+		began := time.Now()
+		c.h.OnData(buf)
+		if s.conn == c {
+			s.share = s.share.after(time.Since(began))
+		}
 	case err == nil && n > 0:
-		c.h.OnData(c.e.buf[:n])
+		c.h.OnData(buf[:n])
 	case err == nil:
 		c.end(io.EOF)
 	case !errors.Is(err, unix.EAGAIN):

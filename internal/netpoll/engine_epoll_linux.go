@@ -36,6 +36,7 @@ type epollEngine struct {
 
 	// Owned by the shard.
 	table       slotTable
+	serving     *slot      // in dispatch, which updates the kernel at its end; else nil
 	pump        *pump      // for what is neither a plain socket nor TLS on one
 	accepting   *accepting // the listening socket, nil: none
 	tls         tlsShare
@@ -289,10 +290,10 @@ func (e *epollEngine) dispatch(ev unix.EpollEvent) {
 		return // closed by a handler after epoll_wait had returned its event
 	}
 	c := s.conn
-	s.busy = true
+	e.serving = s
 	c.ready(s, ev.Events)
+	e.serving = nil
 	if s.conn == c {
-		s.busy = false
 		e.update(s)
 	}
 }
@@ -300,7 +301,7 @@ func (e *epollEngine) dispatch(ev unix.EpollEvent) {
 // update tells the kernel what s wants now. While c's handler runs it waits, so
 // that what a handler undoes again costs no system call.
 func (e *epollEngine) update(s *slot) {
-	if s.busy || s.ended || s.want == s.have {
+	if s == e.serving || s.ended || s.want == s.have {
 		return
 	}
 	c := s.conn

@@ -21,6 +21,7 @@
 package netpoll
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -104,7 +105,8 @@ type Receiver interface {
 	// Accept has Poll accept l's connections and call take with each descriptor, which
 	// is take's own and does not block, and with the peer's address. l stays the
 	// caller's and open, and must not accept any itself. A failure (too many open
-	// files) goes to fail, and is tried again. errors.ErrUnsupported: not of this l.
+	// files, or [ErrDescriptors]) goes to fail, and is tried again.
+	// errors.ErrUnsupported: not of this l.
 	Accept(l net.Listener, take func(fd int, peer netip.Addr), fail func(error)) error
 	// StopAccepting ends that.
 	StopAccepting()
@@ -112,6 +114,10 @@ type Receiver interface {
 	// block and starts reading. On error the descriptor is still the caller's.
 	Receive(fd int, h Handler) (Received, error)
 }
+
+// ErrDescriptors says that what is left of the file descriptors is for others than the
+// connections that are accepted; see [Options].
+var ErrDescriptors = errors.New("as many file descriptors are in use as connections may take")
 
 // Received is a connection that came by Receive. Both methods may be called inside a
 // handler.
@@ -172,6 +178,11 @@ type Options struct {
 	// Events is the number of ready connections handled in one Poll. More cost
 	// the shard's other work latency. Default 256.
 	Events int
+
+	// Descriptors is how many of the process's file descriptors may be in use for
+	// Accept to go on accepting; past it, as without any left, it pauses and tries
+	// again. 0: no limit.
+	Descriptors int
 }
 
 func (o Options) withDefaults() Options {

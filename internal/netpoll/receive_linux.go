@@ -76,6 +76,11 @@ func (e *epollEngine) accept() {
 			return
 		}
 		fd, peer, err := directAccept(a.fd)
+		// The kernel gives the lowest number that is free, so that many are in use.
+		if limit := e.opt.Descriptors; err == nil && limit > 0 && fd >= limit {
+			_ = unix.Close(fd)
+			err = ErrDescriptors
+		}
 		switch {
 		case err == nil:
 			a.take(fd, peer)

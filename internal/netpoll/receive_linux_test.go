@@ -175,3 +175,75 @@ func TestStopAccepting(t *testing.T) {
 		t.Errorf("accept from another kind of listener: %v", err)
 	}
 }
+
+// TestDescriptorsForOthers leaves some descriptors to the rest of the process: what
+// comes then is not served, and accepting goes on when there is room again.
+func TestDescriptorsForOthers(t *testing.T) {
+	r := newReception(t)
+	peer := r.dial("one")
+	r.engine.opt.Descriptors = 1 // as many as are in use, and more
+	late, err := net.Dial("tcp", r.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	_ = late.SetDeadline(time.Now().Add(patience))
+	r.send(late, "two")
+	r.until("it is told of", func() bool { return len(r.failures) > 0 })
+	if !errors.Is(r.failures[0], ErrDescriptors) || len(r.got) != 1 {
+		t.Errorf("%v with %d connections", r.failures[0], len(r.got))
+	}
+	if _, err := late.Read(make([]byte, 1)); err == nil {
+		t.Error("it was served")
+	}
+	if _, err := r.got[0].Writev([][]byte{[]byte("still here")}); err != nil {
+		t.Error(err)
+	}
+	r.expect(peer, "still here")
+	r.engine.opt.Descriptors = 0
+	r.dial("three")
+}
+
+// TestLongTurns has a peer send as much as it can, of which each KB takes long: its
+// turns get short, and long ones again when it sends what is done with quickly.
+func TestLongTurns(t *testing.T) {
+	r := newReception(t)
+	peer := r.dial("one")
+	slow, most, reads := true, 0, 0
+	r.probes[0].onData = func(b []byte) {
+		most, reads = max(most, len(b)), reads+1
+		r.probes[0].data = nil
+		for end := time.Now().Add(longTurn * 3 / 2); slow && time.Now().Before(end); { //nolint:revive // it is busy
+		}
+	}
+	stop := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for b := make([]byte, 1<<20); ; {
+			if _, err := peer.Write(b); err != nil {
+				return
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	at := func(want int) func() bool {
+		return func() bool {
+			if reads%8 == 0 {
+				most = 0
+			}
+			return reads%8 == 7 && most == want
+		}
+	}
+	full := len(r.engine.buf)
+	r.until("its turns are short", at(leastShare.of(full)))
+	slow = false
+	r.until("its turns are long", at(full))
+	close(stop)
+	r.got[0].Close()
+	<-stopped
+}

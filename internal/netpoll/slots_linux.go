@@ -2,6 +2,7 @@ package netpoll
 
 import (
 	"iter"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,8 +42,36 @@ type slot struct {
 	gen   uint32
 	want  interest // what the handler wants
 	have  interest // what the kernel was told
-	busy  bool     // inside dispatch, which updates the kernel at its end
 	ended bool     // out of epoll, waiting for the handler's Close
+	share share    // of the engine's buffer that a read fills
+}
+
+// share says how much of the engine's buffer one read of a connection fills: a half for
+// each step. What a handler does with a read is for the peer to decide: a few KB may be
+// one piece of a large message, or thousands of small ones, and all others wait as long
+// as that takes. So the share of a connection shrinks when its turns take long, and
+// grows when they are short and the share is what bounds them.
+type share uint8
+
+const (
+	firstShare share = 3 // of 64 KiB, 8 KiB
+	leastShare share = 7
+	longTurn         = 2 * time.Millisecond   // shrinks a share
+	shortTurn        = 500 * time.Microsecond // lets it grow
+)
+
+// of returns how many of n bytes it is.
+func (s share) of(n int) int { return max(n>>s, 1) }
+
+// after returns the share of a connection whose turn, on a full share, took so long.
+func (s share) after(turn time.Duration) share {
+	switch {
+	case turn > longTurn && s < leastShare:
+		return s + 1
+	case turn < shortTurn && s > 0:
+		return s - 1
+	}
+	return s
 }
 
 // slotTable numbers the connections of an engine. It grows by pages, so that a
@@ -83,7 +112,7 @@ func (t *slotTable) take(c *epollConn) *slot {
 	}
 	t.len++
 	s := t.at(c.slot)
-	s.conn = c
+	s.conn, s.share = c, firstShare
 	return s
 }
 

@@ -90,8 +90,12 @@ func (s *Session) speaker(p *socketio.Packet) (*Client, error) {
 // packet handles one Socket.IO packet, whole with its attachments. owned says that
 // those are the receiver's already.
 func (s *Session) packet(p *socketio.Packet, owned bool, acts *Actions, now int64) error {
+	first := !s.spoken
 	s.spoken = true
 	if p.Type == socketio.Connect {
+		if !first && !s.set().asked.again(now, s.cfg.MaxClients+connectsAtOnce) {
+			return errManyConnects
+		}
 		return s.connectPacket(p, now, acts)
 	}
 	c, err := s.speaker(p)
@@ -116,6 +120,33 @@ func (s *Session) packet(p *socketio.Packet, owned bool, acts *Actions, now int6
 	default:
 		return errFromClient
 	}
+}
+
+// A session may ask for each of its namespaces at once, and some more often; from then
+// on so many milliseconds apart. Each CONNECT has somebody look at a token, and tells the
+// registry, a backend and rooms, so who comes and goes without end would cost others
+// much.
+const (
+	connectsAtOnce = 16
+	connectEvery   = 100
+)
+
+// asked counts the CONNECTs of a session.
+type asked struct {
+	n  int   // so many more than time has made up for
+	at int64 // up to when it has
+}
+
+// again counts another one; false when there are more than most.
+func (a *asked) again(now int64, most int) bool {
+	gone := (now - a.at) / connectEvery
+	a.at += gone * connectEvery
+	a.n = int(max(0, int64(a.n)-gone))
+	if a.n >= most {
+		return false
+	}
+	a.n++
+	return true
 }
 
 func (s *Session) connectPacket(p *socketio.Packet, now int64, acts *Actions) error {

@@ -37,6 +37,7 @@ var (
 	errTwice        = errors.New("a second CONNECT to a namespace that the session is in")
 	errNotIn        = errors.New("a packet for a namespace that the session is not in")
 	errManyClients  = errors.New("too many namespaces on one session")
+	errManyConnects = errors.New("too many CONNECTs in too short a time")
 	errManyEarly    = errors.New("too many messages before the client was let in")
 	errFromClient   = errors.New("a packet type that only a server sends")
 	errInterleaved  = errors.New("a packet came between another and its attachments")
@@ -49,7 +50,7 @@ var (
 func reasonOf(err error) Reason {
 	var bad *socketio.Error
 	switch {
-	case errors.Is(err, errManyClients), errors.Is(err, errManyEarly):
+	case errors.Is(err, errManyClients), errors.Is(err, errManyConnects), errors.Is(err, errManyEarly):
 		return LimitExceeded
 	case errors.As(err, &bad) && bad.Kind == socketio.OverLimit, errors.Is(err, engineio.ErrTooMany):
 		return TooLarge

@@ -139,6 +139,7 @@ type Session struct {
 // few is what few sessions have at a time, apart so that the others need no room
 // for it.
 type few struct {
+	asked   asked             // CONNECTs but the first packet
 	kicked  []string          // namespaces that this side has ended, from which packets may be on their way
 	early   []message.Payload // what a raw client has said before it was let in
 	reason  Reason            // why the session is over
