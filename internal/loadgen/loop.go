@@ -198,16 +198,16 @@ func (l *loop) drive(now time.Time) {
 		d := l.drives[i]
 		due := min(d.schedule.Due(now), d.total)
 		for n := 0; d.sent < due && n < burst; n++ {
-			if len(l.up) == 0 {
-				d.sent = d.total
-				break
-			}
 			senders := l.up
 			switch {
-			case d.load.Leads && len(l.leads) > 0:
+			case d.load.Leads:
 				senders = l.leads
 			case d.load.Clients > 0:
 				senders = l.up[:min(len(l.up), d.load.Clients)]
+			}
+			if len(senders) == 0 {
+				d.sent = d.total
+				break
 			}
 			at := d.schedule.At(d.sent)
 			l.stats.Late.Record(now.Sub(at))

@@ -80,7 +80,7 @@ type Rooms struct {
 
 // Load says what connected clients send, in turns.
 type Load struct {
-	Rate    float64       `json:"rate"` // messages a second, of all of them together
+	Rate    float64       `json:"rate"` // messages a second, of all of them together; with Leads, of each of those
 	For     time.Duration `json:"forNs"`
 	Event   string        `json:"event"`             // its name
 	Size    int           `json:"size"`              // of a whole message, in bytes

@@ -255,7 +255,7 @@ func playRooms(ctx context.Context, r *recorder) error {
 	rooms := len(slices.Compact(r.rooms.Names(r.options.Clients)))
 	before := r.now().total
 	err := r.phase("cursors", "delivery", received, func() error {
-		return r.drive(ctx, Load{Rate: r.options.Hz * float64(rooms), For: r.options.For, Event: "cursor", Size: r.options.Size, Leads: true})
+		return r.drive(ctx, Load{Rate: r.options.Hz, For: r.options.For, Event: "cursor", Size: r.options.Size, Leads: true})
 	})
 	after := r.now().total
 	r.figure("cursors.sent", float64(after.Sent-before.Sent), "messages")

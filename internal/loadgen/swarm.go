@@ -220,15 +220,18 @@ func (s *Local) Drive(ctx context.Context, load Load) error {
 	total := int(load.Rate * load.For.Seconds())
 	ended := make(chan struct{}, n)
 	share := load
-	share.Rate /= float64(n)
 	share.Clients = (load.Clients + n - 1) / n
 	for i, l := range s.loops {
 		d := &drive{
 			load: share, total: (total + i) / n, end: func() { ended <- struct{}{} },
-			schedule: Schedule{Start: load.Start.Add(time.Duration(float64(i) / load.Rate * float64(time.Second))), Rate: share.Rate},
+			schedule: Schedule{Start: load.Start.Add(time.Duration(float64(i) / load.Rate * float64(time.Second))), Rate: load.Rate / float64(n)},
 		}
 		l.post(func() {
 			clear(l.asked)
+			if load.Leads { // of which this loop has more or fewer than another
+				d.schedule = Schedule{Start: load.Start, Rate: load.Rate * float64(len(l.leads))}
+				d.total = int(d.schedule.Rate * load.For.Seconds())
+			}
 			l.drives = append(l.drives, d)
 		})
 	}

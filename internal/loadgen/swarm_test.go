@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,9 +30,10 @@ type fake struct {
 	requests chan string
 	heard    chan string // what clients say, if not nil
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	done  sync.WaitGroup
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{}
+	cursors map[net.Conn]int // how many came by each
+	done    sync.WaitGroup
 }
 
 // newFake starts one after set has changed it.
@@ -40,7 +43,7 @@ func newFake(t *testing.T, set ...func(*fake)) *fake {
 
 // startFake is newFake with or without TLS.
 func startFake(t *testing.T, start func(*httptest.Server), set ...func(*fake)) *fake {
-	f := &fake{connect: `40{"sid":"x"}`, conns: make(map[net.Conn]struct{}), requests: make(chan string, 100)}
+	f := &fake{connect: `40{"sid":"x"}`, conns: make(map[net.Conn]struct{}), cursors: make(map[net.Conn]int), requests: make(chan string, 100)}
 	for _, change := range set {
 		change(f)
 	}
@@ -134,6 +137,7 @@ func (f *fake) serve(nc net.Conn, in io.Reader, v3 bool) {
 func (f *fake) relay(but net.Conn, text string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.cursors[but]++
 	for c := range f.conns {
 		if c != but {
 			say(c, text)
@@ -373,6 +377,34 @@ func TestPushesThatFail(t *testing.T) {
 		}
 		if every == 2 && (r.Total.Received != 10 || r.Total.Errors["push: overloaded"] != 2) {
 			t.Errorf("%d deliveries of the 2 pushes out of 4 that did not fail: %v", r.Total.Received, r.Total.Errors)
+		}
+	}
+}
+
+// One client of each room sends, and all of them as often, however many there are in a
+// loop.
+func TestCursorsOfEachRoom(t *testing.T) {
+	f := newFake(t)
+	s := newSwarm(t, Target{URL: f.URL}, 2)
+	// Those that send are 0, 3 and 6, of which the second is in the second loop.
+	if err := s.Connect(t.Context(), Plan{Clients: 1, Rooms: Rooms{Name: "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Connect(t.Context(), Plan{Clients: 6, First: 1, Rooms: Rooms{Name: "b-", Least: 3, Most: 3}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Drive(t.Context(), Load{Rate: 100, For: 200 * time.Millisecond, Event: "cursor", Leads: true}); err != nil {
+		t.Fatal(err)
+	}
+	want := []int{20, 20, 20}
+	var got []int
+	for end := time.Now().Add(10 * time.Second); !slices.Equal(got, want); {
+		collect(t, s)
+		f.mu.Lock()
+		got = slices.Collect(maps.Values(f.cursors))
+		f.mu.Unlock()
+		if time.Now().After(end) {
+			t.Fatalf("cursors of the rooms: %d, want %d", got, want)
 		}
 	}
 }

@@ -305,9 +305,11 @@ func (r *Remote) Drive(ctx context.Context, l Load) error {
 	}
 	_, err := r.all(ctx, func(i int) (call, bool) {
 		part := l
-		part.Start = l.Start.Add(time.Duration(float64(i) / l.Rate * float64(time.Second)))
-		part.Rate /= float64(k)
 		part.Clients = (l.Clients + k - 1) / k
+		if !l.Leads {
+			part.Start = l.Start.Add(time.Duration(float64(i) / l.Rate * float64(time.Second)))
+			part.Rate /= float64(k)
+		}
 		return call{Drive: &part}, true
 	})
 	return err
