@@ -21,25 +21,25 @@ import (
 
 type benchCommand struct {
 	Scenarios []string      `arg:"" optional:"" name:"run" help:"Scenarios, one after the other; see above."`
-	URL       string        `name:"url" help:"Where clients connect." default:"http://127.0.0.1:8000" placeholder:"URL"`
-	API       string        `name:"api" env:"HOLDFAST_API" help:"URL of the API, for scenarios that push." default:"http://127.0.0.1:8001" placeholder:"URL"`
+	URL       string        `name:"url" help:"Where clients connect. Default http://127.0.0.1:8000." default:"http://127.0.0.1:8000" placeholder:"URL"`
+	API       string        `name:"api" env:"HOLDFAST_API" help:"URL of the API, for scenarios that push. Default http://127.0.0.1:8001." default:"http://127.0.0.1:8001" placeholder:"URL"`
 	Client    string        `help:"Which socket.io-client the clients are like: 2, 3 or 4 (the default); 3 and 4 put the same on the wire." enum:",2,3,4" default:"" placeholder:"V"`
 	Transport string        `help:"How they reach the server: websocket at once, polling alone, upgrade: polling first, then a WebSocket, as stock clients do; or jsonp: polling as the oldest of clients 2." enum:"websocket,polling,upgrade,jsonp" default:"websocket" placeholder:"T"`
 	Push      string        `help:"Who pushes the events of broadcast and s2 to s4: api (holdfast's), or for broadcast and s3 at any other server client: one more client sends the event b, which the server must send on to the others." enum:"api,client" default:"api" placeholder:"W"`
 	Parser    string        `help:"How their packets are encoded: json, or msgpack as by socket.io-msgpack-parser." enum:"json,msgpack" default:"json" placeholder:"P"`
 	Protocol  string        `help:"What they speak, instead of --client: eio4 (clients 3 and 4), eio3 (2), or to other servers bare (WebSocket and no packets), centrifugo." enum:",eio4,eio3,bare,centrifugo" default:"" placeholder:"P"`
 	Path      string        `help:"The endpoint's path; the protocol's usual one by default." placeholder:"P"`
-	Secret    string        `env:"HOLDFAST_AUTH_JWT_SECRET" help:"Give each client a token that is signed with this (HS256)."`
+	Secret    string        `env:"HOLDFAST_AUTH_JWT_SECRET" help:"Give each client a token that is signed with this (HS256)." placeholder:"S"`
 	Insecure  bool          `help:"With https, take any certificate."`
-	Clients   int           `short:"n" help:"How many clients."`
-	Rate      float64       `help:"Arrivals a second; for echo messages, for churn comings and goings."`
-	For       time.Duration `help:"How long it goes on once all clients are there."`
-	Every     time.Duration `help:"From one push to the next."`
-	Size      int           `help:"Size of a message in bytes."`
-	Hz        float64       `help:"Cursors a second in each room."`
-	Scale     float64       `help:"Share of the reference's 500,000 users in s1 to s4. Default 0.01."`
-	Processes int           `help:"Processes for the clients; 0: one for each 15,000 (8,000 when they poll), this one when one will do."`
-	PID       int           `name:"pid" help:"The server's process, to measure it. By default the one that listens at the URL, when it is on this machine."`
+	Clients   int           `short:"n" help:"How many clients." placeholder:"N"`
+	Rate      float64       `help:"Arrivals a second; for echo messages, for churn comings and goings." placeholder:"N"`
+	For       time.Duration `help:"How long it goes on once all clients are there." placeholder:"30s"`
+	Every     time.Duration `help:"From one push to the next." placeholder:"1s"`
+	Size      int           `help:"Size of a message in bytes." placeholder:"N"`
+	Hz        float64       `help:"Cursors a second in each room." placeholder:"N"`
+	Scale     float64       `help:"What the users and the rates of s1 to s4 are multiplied by. Default 0.01." placeholder:"N"`
+	Processes int           `help:"Processes for the clients; 0: one for each 15,000 (8,000 when they poll), this one when one will do." placeholder:"N"`
+	PID       int           `name:"pid" help:"The server's process, to measure it. By default the one that listens at the URL, when it is on this machine." placeholder:"N"`
 	JSON      string        `name:"json" help:"Write the results to this file; - is the standard output." placeholder:"F"`
 	HTML      string        `name:"html" help:"Write a page with plots to this file." placeholder:"F"`
 	Worker    bool          `hidden:""`
@@ -57,8 +57,8 @@ A client that polls has two connections, one that upgrades three for a moment. A
 process opens as many as ulimit -n says; the server needs as many.
 
 The exit status is 0 when all scenarios were played, whatever the figures say, 1
-when one could not be, 130 when it was interrupted; what came of it until then is
-reported in each case.`
+when one could not be, 2 when the command line is wrong, 130 after Ctrl-C; what was
+measured until then is reported in each case.`
 }
 
 // Run plays the scenarios and reports.
@@ -69,7 +69,7 @@ func (c *benchCommand) Run(w *world) error {
 	}
 	p, err := c.prepare(w)
 	if err != nil {
-		return fmt.Errorf("bench: %w", err)
+		return usageError{fmt.Errorf("bench: %w", err)}
 	}
 	ctx, cancel := context.WithCancelCause(w.ctx)
 	defer cancel(nil)

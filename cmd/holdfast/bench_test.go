@@ -128,22 +128,22 @@ func TestBenchSaysWhatIsWrong(t *testing.T) {
 		code int
 		want string
 	}{
-		{args: nil, code: 1, want: "broadcast"},
-		{args: []string{"connect", "dance", "--url", "http://127.0.0.1:1"}, code: 1, want: `there is no scenario "dance"`},
-		{args: []string{"connect", "--rate=-1"}, code: 1, want: "rate is -1, and must be a number above 0"},
-		{args: []string{"connect", "--json", "/nowhere/at/all"}, code: 1, want: "/nowhere/at/all: no such file"},
-		{args: []string{"connect", "--url", "http://127.0.0.1:1/deep"}, code: 1, want: "more than a host and a port"},
-		{args: []string{"connect", "--transport", "jsonp"}, code: 1, want: "only clients 2 have"},
-		{args: []string{"connect", "--protocol", "bare", "--parser", "msgpack"}, code: 1, want: "have no MessagePack"},
-		{args: []string{"connect", "-n", "99999999"}, code: 1, want: "(ulimit -n), too few for 99999999 clients"},
+		{args: nil, code: 2, want: "broadcast"},
+		{args: []string{"connect", "dance", "--url", "http://127.0.0.1:1"}, code: 2, want: `there is no scenario "dance"`},
+		{args: []string{"connect", "--rate=-1"}, code: 2, want: "rate is -1, and must be a number above 0"},
+		{args: []string{"connect", "--json", "/nowhere/at/all"}, code: 2, want: "/nowhere/at/all: no such file"},
+		{args: []string{"connect", "--url", "http://127.0.0.1:1/deep"}, code: 2, want: "more than a host and a port"},
+		{args: []string{"connect", "--transport", "jsonp"}, code: 2, want: "only clients 2 have"},
+		{args: []string{"connect", "--protocol", "bare", "--parser", "msgpack"}, code: 2, want: "have no MessagePack"},
+		{args: []string{"connect", "-n", "99999999"}, code: 2, want: "(ulimit -n), too few for 99999999 clients"},
 		{args: []string{"broadcast", "--api", "http://127.0.0.1:1"}, code: 1, want: "the API at http://127.0.0.1:1 takes no push"},
 		{args: []string{"broadcast", "--push", "client", "--url", "http://127.0.0.1:1"}, code: 1, want: "connect the client that pushes"},
 		{args: []string{"s2", "--push", "client", "--url", "http://127.0.0.1:1"}, code: 1, want: "must be pushed by an API"},
 		{args: []string{"connect", "--transport", "pigeon"}, code: 2, want: "--transport"},
 		{args: []string{"connect", "--client", "5"}, code: 2, want: "--client"},
-		{args: []string{"connect", "--client", "2", "--protocol", "eio4"}, code: 1, want: "--client 2 speaks eio3"},
-		{args: []string{"connect", "--protocol", "bare", "--transport", "polling"}, code: 1, want: "no transport but websocket"},
-		{args: []string{"connect", "--url", "ftp://127.0.0.1:1"}, code: 1, want: "is not http://HOST:PORT"},
+		{args: []string{"connect", "--client", "2", "--protocol", "eio4"}, code: 2, want: "--client 2 speaks eio3"},
+		{args: []string{"connect", "--protocol", "bare", "--transport", "polling"}, code: 2, want: "no transport but websocket"},
+		{args: []string{"connect", "--url", "ftp://127.0.0.1:1"}, code: 2, want: "is not http://HOST:PORT"},
 		{args: []string{"connect", "-n", "3", "--transport", "polling", "--url", "http://127.0.0.1:1"}, code: 1, want: "connection refused"},
 	} {
 		code, _, errs := command(t, nil, append([]string{"bench"}, tt.args...)...)

@@ -78,13 +78,16 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 			return 128 + int(n) // as a shell reports it
 		}
 		return 1
-	case errors.As(err, &invalid):
+	case errors.As(err, &invalid), errors.As(err, new(usageError)):
 		fmt.Fprintln(stderr, "holdfast:", err)
 		return 2
 	}
 	fmt.Fprintln(stderr, "holdfast:", err)
 	return 1
 }
+
+// usageError says what is wrong with a command line that the parser had taken.
+type usageError struct{ error }
 
 type versionCommand struct{}
 

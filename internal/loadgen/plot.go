@@ -5,6 +5,7 @@ import (
 	"html"
 	"html/template"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -36,27 +37,27 @@ const (
 )
 
 // Lines draws a chart of lines from zero up. unit stands at its title, x at the axis
-// below; percentiles makes that axis one of 0, 90, 99, 99.9 %.
+// below; percentiles makes that axis one of 0, 90, 99, 99.9 %, and the other one
+// logarithmic, so that what is quick can be read beside what is slow.
 func Lines(title, unit, x string, percentiles bool, lines ...Line) template.HTML {
 	var b strings.Builder
 	legend, rows := legend(lines)
 	top, height := marginTop+rows*legendRow, chartHeight+rows*legendRow
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s"><text class="t" x="0" y="14">%s</text>%s`,
 		chartWidth, height, html.EscapeString(title), html.EscapeString(heading(title, unit)), legend)
-	maxX, maxY := 0.0, 0.0
+	maxX := 1e-9
 	for _, l := range lines {
-		for i := range l.X {
-			maxX, maxY = max(maxX, l.X[i]), max(maxY, l.Y[i])
-		}
+		maxX = max(maxX, slices.Max(append(l.X, 0)))
 	}
-	step := niceStep(maxY / 4)
-	maxY = max(math.Ceil(maxY/step)*step, step)
-	maxX = max(maxX, 1e-9)
+	axis := linear(lines)
+	if percentiles {
+		axis = logarithmic(lines)
+	}
 	px := func(v float64) float64 { return marginLeft + v/maxX*(chartWidth-marginLeft-marginRight) }
 	py := func(v float64) float64 {
-		return float64(height-marginLow) - v/maxY*float64(height-top-marginLow)
+		return float64(height-marginLow) - axis.at(v)*float64(height-top-marginLow)
 	}
-	for v := 0.0; v <= maxY*1.001; v += step {
+	for _, v := range axis.ticks {
 		fmt.Fprintf(&b, `<path class="g" d="M%d %.1fH%d"/><text class="y" x="%d" y="%.1f">%s</text>`,
 			marginLeft, py(v), chartWidth-marginRight, marginLeft-5, py(v)+3.5, short(v))
 	}
@@ -86,6 +87,62 @@ func Lines(title, unit, x string, percentiles bool, lines ...Line) template.HTML
 	}
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String()) //nolint:gosec // its texts are escaped above
+}
+
+// scale is an axis: what is written at it, and where a value is, from 0 to 1.
+type scale struct {
+	ticks []float64
+	at    func(v float64) float64
+}
+
+// extremes are the largest value of lines and the smallest that is above zero; 0
+// without any.
+func extremes(lines []Line) (least, most float64) {
+	for _, l := range lines {
+		for _, y := range l.Y {
+			if y > 0 && (least == 0 || y < least) {
+				least = y
+			}
+			most = max(most, y)
+		}
+	}
+	return least, most
+}
+
+// linear begins at zero.
+func linear(lines []Line) scale {
+	_, most := extremes(lines)
+	step := niceStep(most / 4)
+	most = max(math.Ceil(most/step)*step, step)
+	s := scale{at: func(v float64) float64 { return v / most }}
+	for v := 0.0; v <= most*1.001; v += step {
+		s.ticks = append(s.ticks, v)
+	}
+	return s
+}
+
+// fewestDecades is the least that a logarithmic axis spans, and how many the values
+// of the smallest may be away from the largest; what is smaller lies on the axis.
+const (
+	fewestDecades = 2
+	mostDecades   = 6
+)
+
+// logarithmic has whole decades.
+func logarithmic(lines []Line) scale {
+	least, most := extremes(lines)
+	if most == 0 {
+		least, most = 1, 1
+	}
+	high := math.Ceil(math.Log10(most))
+	low := min(max(math.Floor(math.Log10(least)), high-mostDecades), high-fewestDecades)
+	s := scale{at: func(v float64) float64 {
+		return max(math.Log10(max(v, 1e-300))-low, 0) / (high - low)
+	}}
+	for d := low; d <= high; d++ {
+		s.ticks = append(s.ticks, math.Pow(10, d))
+	}
+	return s
 }
 
 // legend names the lines in rows below the title; one with a name alone, too.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -86,7 +87,7 @@ func scenarios() []scenario {
 		},
 		{
 			name: "s1", help: "500,000 × scale users come online, 16,000 × scale a second", rooms: everybody, scaled: true,
-			defaults: online(16_000), play: playConnect,
+			defaults: Options{Clients: 500_000, Rate: 16_000}, play: playConnect,
 		},
 		{
 			name: "s2", help: "as many, and every 5 s a push to all that each acknowledges", rooms: everybody, scaled: true,
@@ -111,13 +112,39 @@ func Names() (names []string) {
 	return names
 }
 
-// Help describes them, one a line.
+// Help describes them, and says what they do when no option says otherwise.
 func Help() string {
 	var b strings.Builder
 	for _, s := range scenarios() {
-		fmt.Fprintf(&b, "  %-10s %s\n", s.name, s.help)
+		fmt.Fprintf(&b, "  %-10s %s\n  %-10s   %s\n", s.name, s.help, "", s.merged(Options{}))
 	}
 	return b.String()
+}
+
+// String is how o is written as flags of `holdfast bench`.
+func (o Options) String() string {
+	var flags []string
+	for _, f := range []struct {
+		name  string
+		set   bool
+		value any
+	}{
+		{"-n", o.Clients != 0, o.Clients},
+		{"--rate", o.Rate != 0, o.Rate},
+		{"--for", o.For != 0, o.For},
+		{"--every", o.Every != 0, o.Every},
+		{"--size", o.Size != 0, o.Size},
+		{"--hz", o.Hz != 0, o.Hz},
+		{"--scale", o.Scale != 0, o.Scale},
+	} {
+		if n, is := f.value.(float64); is {
+			f.value = strconv.FormatFloat(n, 'g', 6, 64)
+		}
+		if f.set {
+			flags = append(flags, fmt.Sprint(f.name, " ", f.value))
+		}
+	}
+	return strings.Join(flags, " ")
 }
 
 // find returns the scenario of a name.
