@@ -80,18 +80,23 @@ func (r *refusal) Refusal() (msg string, data []byte) {
 }
 
 func newVerifier(cfg *boot.Config, log *slog.Logger) (*auth.Verifier, error) {
+	v, err := auth.New(tokens(cfg, log))
+	if err != nil {
+		return nil, fmt.Errorf("auth.jwt: %w", err)
+	}
+	return v, nil
+}
+
+// tokens says which tokens are believed.
+func tokens(cfg *boot.Config, log *slog.Logger) auth.Config {
 	j := &cfg.Auth.JWT
-	v, err := auth.New(auth.Config{
+	return auth.Config{
 		Anonymous: cfg.Auth.Anonymous,
 		Secret:    []byte(j.Secret), KeyFile: j.KeyFile, JWKSURL: j.JWKSURL,
 		Algorithms: j.Algorithms, Audience: j.Audience, Issuer: j.Issuer, Leeway: j.Leeway,
 		Claims: auth.ClaimNames{UID: j.Claims.UID, Rooms: j.Claims.Rooms, Profile: j.Claims.Profile, AuthType: j.Claims.AuthType},
 		Log:    log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("auth.jwt: %w", err)
 	}
-	return v, nil
 }
 
 // newGateway makes the node of this process, with the worker number that it has.

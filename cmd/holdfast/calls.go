@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,14 +49,14 @@ func (r *remote) check() error {
 	if !found {
 		address = r.API
 	}
-	return fmt.Errorf("--api: %q is no URL of an API; did you mean http://%s?", r.API, address)
+	return usageError{fmt.Errorf("--api: %q is no URL of an API; did you mean http://%s?", r.API, cmp.Or(address, "127.0.0.1:8001"))}
 }
 
 // explain makes errors of calls say what to do. It asks what there is at the address, for
 // what HTTP/2 says of a server that does not speak it depends on who hangs up first.
 func (r *remote) explain(ctx context.Context, act string, err error) error {
 	var c *connect.Error
-	if !errors.As(err, &c) || c.Code() != connect.CodeUnavailable && c.Code() != connect.CodeCanceled {
+	if !errors.As(err, &c) || c.Code() != connect.CodeUnavailable && c.Code() != connect.CodeCanceled && c.Code() != connect.CodeUnimplemented {
 		return fmt.Errorf("%s: %w", act, err)
 	}
 	status, lookErr := r.look(ctx)
@@ -86,9 +89,9 @@ func (r *remote) look(ctx context.Context) (status int, err error) {
 
 type pushCommand struct {
 	remote
-	Room      string        `help:"To the clients in a room." xor:"to" required:"" placeholder:"R"`
-	User      string        `help:"To the clients of a user." xor:"to" required:"" placeholder:"U"`
-	Client    string        `help:"To one client." xor:"to" required:"" placeholder:"C"`
+	Room      *string       `help:"To the clients in a room." xor:"to" required:"" placeholder:"R"`
+	User      *string       `help:"To the clients of a user." xor:"to" required:"" placeholder:"U"`
+	Client    *string       `help:"To one client." xor:"to" required:"" placeholder:"C"`
 	All       bool          `help:"To everybody in the namespace." xor:"to" required:""`
 	Event     string        `help:"Name of the event." required:"" placeholder:"NAME"`
 	Namespace string        `help:"Namespace." default:"/"`
@@ -99,17 +102,43 @@ type pushCommand struct {
 
 // Help is shown by `holdfast push --help`.
 func (*pushCommand) Help() string {
-	return `Example: holdfast push --room doc-1 --event hello '{"text":"hi"}' 42 '"a string"'`
+	return `Example: holdfast push --room doc-1 --event hello '{"text":"hi"}' 42 '"a string"'
+
+Arguments stand after -- when one of them is a negative number.`
 }
 
 // payload makes one array of the arguments.
 func (c *pushCommand) payload() (*holdfastpb.Payload, error) {
 	for i, arg := range c.JSON {
 		if !json.Valid([]byte(arg)) {
-			return nil, fmt.Errorf(`argument %d, %s, is not JSON; a string needs quotes inside the shell's: '"text"'`, i+1, arg)
+			return nil, usageError{fmt.Errorf(`argument %d, %s, is not JSON; a string needs quotes inside the shell's: '"text"'`, i+1, arg)}
 		}
 	}
 	return &holdfastpb.Payload{Json: "[" + strings.Join(c.JSON, ",") + "]"}, nil
+}
+
+// target is whom the flags name.
+func (c *pushCommand) target() (*holdfastpb.Target, error) {
+	t := &holdfastpb.Target{Namespace: c.Namespace}
+	var flag string
+	var name *string
+	switch {
+	case c.All:
+		t.To = &holdfastpb.Target_All{All: true}
+		return t, nil
+	case c.Room != nil:
+		flag, name, t.To = "--room", c.Room, &holdfastpb.Target_Room{Room: *c.Room}
+	case c.User != nil:
+		flag, name, t.To = "--user", c.User, &holdfastpb.Target_User{User: *c.User}
+	case c.Client != nil:
+		flag, name, t.To = "--client", c.Client, &holdfastpb.Target_Client{Client: *c.Client}
+	default:
+		return nil, usageError{errors.New("--all=false names nobody; --room R, --user U, --client C or --all does")}
+	}
+	if *name == "" {
+		return nil, usageError{fmt.Errorf("%s is empty", flag)}
+	}
+	return t, nil
 }
 
 // Run pushes one message.
@@ -121,16 +150,12 @@ func (c *pushCommand) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	target := &holdfastpb.Target{Namespace: c.Namespace}
-	switch {
-	case c.All:
-		target.To = &holdfastpb.Target_All{All: true}
-	case c.Room != "":
-		target.To = &holdfastpb.Target_Room{Room: c.Room}
-	case c.User != "":
-		target.To = &holdfastpb.Target_User{User: c.User}
-	default:
-		target.To = &holdfastpb.Target_Client{Client: c.Client}
+	target, err := c.target()
+	if err != nil {
+		return err
+	}
+	if c.Wait < 0 {
+		return usageError{fmt.Errorf("--wait: %v is below 0", c.Wait)}
 	}
 	req := &holdfastpb.PushRequest{
 		Targets: []*holdfastpb.Target{target}, Event: c.Event, Payload: payload, Volatile: c.Volatile,
@@ -220,7 +245,7 @@ func (c *tailCommand) Run(w *world) error {
 type tokenCommand struct {
 	Config string        `help:"Configuration file with auth.jwt.secret; the variable HOLDFAST_AUTH_JWT_SECRET serves as well." type:"path" placeholder:"F"`
 	UID    string        `name:"uid" help:"Who the client is." required:"" placeholder:"U"`
-	Room   []string      `help:"Room that it may join; * stands for any characters. May be given more than once." placeholder:"R"`
+	Room   []string      `help:"Room that it may join; * stands for any characters. May be given more than once." sep:"none" placeholder:"R"`
 	TTL    time.Duration `name:"ttl" help:"How long the token is valid." default:"1h"`
 }
 
@@ -231,9 +256,17 @@ func (c *tokenCommand) Run(w *world) error {
 		return err
 	}
 	if cfg.Auth.JWT.Secret == "" {
-		return errors.New("token: auth.jwt.secret is not set; name a file by --config, or set HOLDFAST_AUTH_JWT_SECRET")
+		return usageError{errors.New("token: auth.jwt.secret is not set; name a file by --config, or set HOLDFAST_AUTH_JWT_SECRET")}
 	}
-	token, err := auth.Mint([]byte(cfg.Auth.JWT.Secret), c.UID, c.Room, c.TTL, time.Now())
+	switch {
+	case c.UID == "":
+		return usageError{errors.New("--uid is empty")}
+	case slices.Contains(c.Room, ""):
+		return usageError{errors.New("--room is empty")}
+	case c.TTL <= 0:
+		return usageError{fmt.Errorf("--ttl: %v is not above 0", c.TTL)}
+	}
+	token, err := auth.Mint(tokens(cfg, slog.New(slog.DiscardHandler)), c.UID, c.Room, c.TTL)
 	if err != nil {
 		return err
 	}

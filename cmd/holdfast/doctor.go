@@ -13,6 +13,7 @@ import (
 
 	"holdfast/internal/boot"
 	"holdfast/internal/bus"
+	"holdfast/internal/redis"
 )
 
 type doctorCommand struct {
@@ -62,7 +63,11 @@ func (c *doctorCommand) Run(w *world) error {
 		report("backends."+name+" "+cfg.Backends[name].URL, reachable(w.ctx, cfg.Backends[name].URL))
 	}
 	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
-		report(fmt.Sprintf("store.addrs %v", cfg.Store.Addrs), redisUsable(w.ctx, cfg))
+		notes, err := redisUsable(w.ctx, cfg)
+		report(fmt.Sprintf("store.addrs %v", cfg.Store.Addrs), err)
+		for _, note := range notes {
+			fmt.Fprintln(w.stdout, "note  ", note)
+		}
 	}
 	if cfg.Bus.Kind == "kafka" {
 		report(fmt.Sprintf("bus.brokers %v", cfg.Bus.Brokers), kafkaUsable(w.ctx, cfg))
@@ -82,16 +87,24 @@ func free(addr, key string) error {
 	return l.Close()
 }
 
-// redisUsable does what a start does, apart from claiming the prefix.
-func redisUsable(ctx context.Context, cfg *boot.Config) error {
+// redisUsable does what a start does, apart from claiming the prefix. The notes are about
+// how durable it is.
+func redisUsable(ctx context.Context, cfg *boot.Config) (notes []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	client, err := dialRedis(ctx, cfg, "doctor")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer client.Close()
-	return checkClocks(ctx, client, slog.New(slog.DiscardHandler))
+	if err := checkRedis(ctx, client, cfg, slog.New(slog.DiscardHandler), redis.LookAtSchema); err != nil {
+		return nil, err
+	}
+	durable, err := redis.CheckDurability(ctx, client)
+	if err != nil {
+		return []string{"the durability of redis is not known: " + err.Error()}, nil
+	}
+	return durable.Warnings(), nil
 }
 
 // kafkaUsable does what a start does, apart from making topics.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -63,7 +65,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		return exit // help was asked for
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "holdfast: %v\nTry `holdfast --help`.\n", err)
+		fmt.Fprintf(stderr, "holdfast: %v\n%s\n", err, whatToTry(err, args))
 		return 2
 	}
 	err = k.Run(&world{ctx: ctx, args: args, env: env, stdout: stdout, stderr: stderr})
@@ -88,6 +90,21 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 
 // usageError says what is wrong with a command line that the parser had taken.
 type usageError struct{ error }
+
+// whatToTry is what to do about a command line that cannot be read.
+func whatToTry(err error, args []string) string {
+	var parse *kong.ParseError
+	if !errors.As(err, &parse) || parse.Context.Selected() == nil {
+		return "Try `holdfast --help`."
+	}
+	command := parse.Context.Selected().Name
+	for _, arg := range args {
+		if _, err := strconv.ParseFloat(arg, 64); err == nil && command == "push" && strings.HasPrefix(arg, "-") {
+			return "The event's arguments stand after -- when one of them is a negative number: -- " + arg
+		}
+	}
+	return "Try `holdfast " + command + " --help`."
+}
 
 type versionCommand struct{}
 

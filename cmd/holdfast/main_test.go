@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"holdfast/proto/holdfast/v1/holdfastpb"
 )
 
 func TestMain(m *testing.M) {
@@ -128,6 +131,7 @@ func TestHelpTeaches(t *testing.T) {
 }
 
 func TestWrongInputNamesWhatIsWrong(t *testing.T) {
+	secret := []string{"HOLDFAST_AUTH_JWT_SECRET=s3cret"}
 	for _, tt := range []struct {
 		args []string
 		env  []string
@@ -137,15 +141,27 @@ func TestWrongInputNamesWhatIsWrong(t *testing.T) {
 		{args: []string{"fly"}, code: 2, want: "fly"},
 		{args: []string{"push", "--event", "x"}, code: 2, want: "--room"},
 		{args: []string{"push", "--room", "a", "--all", "--event", "x"}, code: 2, want: "--all"},
-		{args: []string{"push", "--room", "a", "--event", "x", "hello"}, code: 1, want: `argument 1, hello, is not JSON`},
+		{args: []string{"push", "--room", "a", "--event", "x", "hello"}, code: 2, want: `argument 1, hello, is not JSON`},
 		{args: []string{"push", "--room", "a", "--event", "x", "--api", "http://127.0.0.1:1"}, code: 1, want: "nothing answers at http://127.0.0.1:1"},
 		{args: []string{"tail", "--api", "http://127.0.0.1:1"}, code: 1, want: "nothing answers at http://127.0.0.1:1"},
-		{args: []string{"push", "--room", "a", "--event", "x", "--api", "127.0.0.1:8001"}, code: 1, want: "did you mean http://127.0.0.1:8001?"},
-		{args: []string{"tail", "--api", "localhost:8001"}, code: 1, want: "did you mean http://localhost:8001?"},
-		{args: []string{"token", "--uid", "7"}, code: 1, want: "auth.jwt.secret is not set"},
+		{args: []string{"push", "--room", "a", "--event", "x", "--api", "127.0.0.1:8001"}, code: 2, want: "did you mean http://127.0.0.1:8001?"},
+		{args: []string{"tail", "--api", "localhost:8001"}, code: 2, want: "did you mean http://localhost:8001?"},
+		{args: []string{"push", "--room", "", "--event", "x"}, code: 2, want: "--room is empty"},
+		{args: []string{"push", "--all=false", "--event", "x"}, code: 2, want: "--all=false names nobody"},
+		{args: []string{"push", "--all", "--event", "x", "--wait=-1s"}, code: 2, want: "--wait: -1s is below 0"},
+		{args: []string{"push", "--all", "--event", "x", "-1"}, code: 2, want: "stand after -- when one of them is a negative number: -- -1"},
+		{args: []string{"push", "--all", "--evnt", "x"}, code: 2, want: "Try `holdfast push --help`."},
+		{args: []string{"push", "--all", "--event", "x", "--api", ""}, code: 2, want: `--api: "" is no URL of an API; did you mean http://127.0.0.1:8001?`},
+		{args: []string{"token", "--uid", "7"}, code: 2, want: "auth.jwt.secret is not set"},
+		{args: []string{"token", "--uid", ""}, env: secret, code: 2, want: "--uid is empty"},
+		{args: []string{"token", "--uid", "7", "--room", ""}, env: secret, code: 2, want: "--room is empty"},
+		{args: []string{"token", "--uid", "7", "--ttl", "0"}, env: secret, code: 2, want: "--ttl: 0s is not above 0"},
+		{args: []string{"gateway"}, code: 2, want: "--config=F is missing; HOLDFAST_CONFIG can name the file as well"},
+		{args: []string{"api"}, env: []string{"HOLDFAST_CONFIG="}, code: 2, want: "--config=F is missing"},
+		{args: []string{"api"}, env: []string{"HOLDFAST_CONFIG=/nowhere/holdfast.yaml"}, code: 2, want: "/nowhere/holdfast.yaml: cannot be read: no such file or directory"},
 		{args: []string{"dev", "--config", file(t, "heartbeet: {}\n")}, code: 2, want: "heartbeet: unknown key; did you mean heartbeat?"},
 		{args: []string{"dev", "--config", file(t, "store: {kind: redis, addrs: ['127.0.0.1:1']}\n")}, code: 1, want: "store.addrs: connect to redis at 127.0.0.1:1"},
-		{args: []string{"dev", "--config", "/nowhere/holdfast.yaml"}, code: 1, want: "/nowhere/holdfast.yaml"},
+		{args: []string{"dev", "--config", "/nowhere/holdfast.yaml"}, code: 2, want: "configuration: /nowhere/holdfast.yaml: cannot be read: no such file or directory"},
 		{args: []string{"dev"}, env: []string{"HOLDFAST_HEARTBEAT_INTERVAL=soon"}, code: 2, want: "HOLDFAST_HEARTBEAT_INTERVAL"},
 	} {
 		code, _, errs := command(t, tt.env, tt.args...)
@@ -160,7 +176,8 @@ func TestWrongInputNamesWhatIsWrong(t *testing.T) {
 func TestWrongPortIsNoAPI(t *testing.T) {
 	clients, api := dev(t)
 	for url, want := range map[string]string{
-		clients: "what answers at " + clients + " is no API",
+		clients:       "what answers at " + clients + " is no API",
+		api + "/base": "what answers at " + api + "/base is no API",
 		strings.Replace(api, "http:", "https:", 1): "there is no TLS at ",
 	} {
 		for _, args := range [][]string{{"push", "--all", "--event", "x"}, {"tail"}} {
@@ -191,6 +208,26 @@ func TestToken(t *testing.T) {
 		if code != 0 || strings.Count(strings.TrimSpace(out), ".") != 2 {
 			t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 		}
+	}
+}
+
+// TestTokenKeepsToTheConfiguration shows that a gateway of the same configuration lets its
+// bearer in, and that a room's name may have a comma.
+func TestTokenKeepsToTheConfiguration(t *testing.T) {
+	config := file(t, "auth: {anonymous: false, jwt: {secret: s3cret, audience: chat, issuer: us, algorithms: [HS384], claims: {uid: user_id, rooms: docs}}}\n")
+	code, out, errs := command(t, nil, "token", "--config", config, "--uid", "7", "--room", "a,b", "--room", "c")
+	if code != 0 {
+		t.Fatalf("code %d, stderr %q", code, errs)
+	}
+	clients, api := dev(t, "--config", config)
+	ws := dialPatiently(t, clients)
+	defer ws.Kill()
+	if _, err := ws.Connect("/", fmt.Sprintf(`{"token":%q,"guid":"a,b"}`, strings.TrimSpace(out))); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs = command(t, nil, "push", "--api", api, "--room", "a,b", "--event", "x", "--", "-1")
+	if code != 0 || !strings.Contains(out, "sent to 1 node(s)") {
+		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
 }
 
@@ -298,6 +335,19 @@ func TestTailEnds(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("tail goes on")
+	}
+}
+
+// TestTailKeepsALineALine shows that what a client names cannot write lines of its own, nor
+// give orders to the terminal.
+func TestTailKeepsALineALine(t *testing.T) {
+	out := newBuffer()
+	(&tailCommand{}).print(&world{stdout: out}, &holdfastpb.Event{
+		Type: holdfastpb.EventType_EVENT_TYPE_MESSAGE, Event: "a\x1b[2J\n+ nobody", Client: &holdfastpb.Client{Id: "7", Namespace: "/", Uid: "größe\r"},
+		Payload: &holdfastpb.Payload{Json: "[\"\u009b1m\"]"},
+	})
+	if want := `  größe\r (7)  a\x1b[2J\n+ nobody ["\u009b1m"]` + "\n"; out.String() != want {
+		t.Errorf("%q, want %q", out, want)
 	}
 }
 

@@ -30,7 +30,7 @@ type witness struct {
 // newWitness connects a user to a room of a gateway.
 func newWitness(t *testing.T, clients, uid, room string) *witness {
 	t.Helper()
-	token, err := auth.Mint([]byte(outageSecret), uid, []string{"*"}, time.Hour, time.Now())
+	token, err := auth.Mint(auth.Config{Secret: []byte(outageSecret)}, uid, []string{"*"}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,6 +66,14 @@ log: {level: error}
 					t.Errorf("%s is not in %q", want, errs)
 				}
 			}
+			if code, out, _ = command(t, nil, "doctor", "--config", config); code != 1 {
+				t.Errorf("doctor finds nothing wrong:\n%s", out)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("doctor: %s is not in %q", want, out)
+				}
+			}
 			if held := open.Run("HLEN", "ws:{workers}:leases"); held != "0" {
 				t.Errorf("%s leases are left", held)
 			}

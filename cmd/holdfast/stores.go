@@ -155,7 +155,7 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 		client.Close()
 		return nil
 	})
-	if err := checkRedis(ctx, client, cfg, log); err != nil {
+	if err := checkRedis(ctx, client, cfg, log, redis.CheckSchema); err != nil {
 		return err
 	}
 	meter := newCallMeter("holdfast_redis", "Redis", redis.Families())

@@ -69,20 +69,19 @@ const (
 	skewRefused = time.Minute
 )
 
-// checkRedis finds out whether this process can work with what Redis has.
-func checkRedis(ctx context.Context, client redis.Client, cfg *boot.Config, log *slog.Logger) error {
+// checkRedis finds out whether this process can work with what Redis has. keys looks at
+// what is there already.
+func checkRedis(
+	ctx context.Context, client redis.Client, cfg *boot.Config, log *slog.Logger,
+	keys func(ctx context.Context, client redis.Client, prefix string) error,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := redis.CheckSchema(ctx, client, cfg.Store.Prefix); errors.Is(err, redis.ErrForeign) {
+	if err := keys(ctx, client, cfg.Store.Prefix); errors.Is(err, redis.ErrForeign) {
 		return fmt.Errorf("store.prefix: %q: %w; give this one another prefix, or that one", cfg.Store.Prefix, err)
 	} else if err != nil {
 		return fmt.Errorf("%s: %w", wrongKey(err), err)
 	}
-	return checkClocks(ctx, client, log)
-}
-
-// checkClocks compares the clock of Redis with this host's.
-func checkClocks(ctx context.Context, client redis.Client, log *slog.Logger) error {
 	skew, err := redis.Skew(ctx, client)
 	if err != nil {
 		return fmt.Errorf("%s: %w", wrongKey(err), err)

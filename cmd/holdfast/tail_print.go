@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -28,12 +30,13 @@ func (c *tailCommand) print(w *world, e *holdfastpb.Event) {
 	if ns := client.GetNamespace(); ns != "/" {
 		who += " " + ns
 	}
+	var line string
 	switch e.GetType() {
 	case holdfastpb.EventType_EVENT_TYPE_CONNECT:
-		fmt.Fprintf(w.stdout, "+ %s  %s %s from %s  rooms %s\n",
+		line = fmt.Sprintf("+ %s  %s %s from %s  rooms %s",
 			who, client.GetProtocol(), client.GetTransport(), client.GetRemoteAddr(), strings.Join(client.GetRooms(), " "))
 	case holdfastpb.EventType_EVENT_TYPE_DISCONNECT:
-		fmt.Fprintf(w.stdout, "- %s  %s\n", who, e.GetReason())
+		line = fmt.Sprintf("- %s  %s", who, e.GetReason())
 	default:
 		note := ""
 		if n := len(e.GetPayload().GetAttachments()); n > 0 {
@@ -42,6 +45,22 @@ func (c *tailCommand) print(w *world, e *holdfastpb.Event) {
 		if e.GetWantsAck() {
 			note += "  wants an ack"
 		}
-		fmt.Fprintf(w.stdout, "  %s  %s %s%s\n", who, e.GetEvent(), e.GetPayload().GetJson(), note)
+		line = fmt.Sprintf("  %s  %s %s%s", who, e.GetEvent(), e.GetPayload().GetJson(), note)
 	}
+	fmt.Fprintln(w.stdout, printable(line))
+}
+
+// printable keeps a line one line and from giving orders to a terminal: names of events
+// and rooms are the clients' to choose.
+func printable(line string) string {
+	var b strings.Builder
+	for _, r := range line {
+		if unicode.IsControl(r) {
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }

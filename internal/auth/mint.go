@@ -10,27 +10,42 @@ import (
 	"holdfast/internal/message"
 )
 
-// Mint returns a token for a user, signed with HS256, that permits the rooms which
-// match the patterns, and expires ttl after now. It suits a Verifier with that
-// secret and the default claims.
-func Mint(secret []byte, uid string, rooms []string, ttl time.Duration, now time.Time) (string, error) {
+// Mint returns a token that a Verifier of the same Config takes: for a user, for the
+// rooms that match the patterns, valid until ttl from now. Only with Config.Secret.
+func Mint(cfg Config, uid string, rooms []string, ttl time.Duration) (string, error) {
 	switch err := message.CheckName(uid); {
-	case len(secret) == 0:
+	case len(cfg.Secret) == 0:
 		return "", errors.New("mint a token: the secret is empty")
 	case err != nil:
 		return "", fmt.Errorf("mint a token: the user %w", err)
 	case ttl <= 0:
 		return "", errors.New("mint a token: the time to live is not positive")
 	}
+	now := time.Now
+	if cfg.Now != nil {
+		now = cfg.Now
+	}
+	method := jwt.SigningMethod(jwt.SigningMethodHS256)
+	if len(cfg.Algorithms) > 0 {
+		if method = jwt.GetSigningMethod(cfg.Algorithms[0]); method == nil {
+			return "", fmt.Errorf("mint a token: there is no algorithm %q", cfg.Algorithms[0])
+		}
+	}
 	held := jwt.MapClaims{
-		"sub": uid,
-		"iat": jwt.NewNumericDate(now),
-		"exp": jwt.NewNumericDate(now.Add(ttl)),
+		orDefault(cfg.Claims.UID, "sub"): uid,
+		"iat":                            jwt.NewNumericDate(now()),
+		"exp":                            jwt.NewNumericDate(now().Add(ttl)),
 	}
 	if len(rooms) > 0 {
-		held["rooms"] = rooms
+		held[orDefault(cfg.Claims.Rooms, "rooms")] = rooms
 	}
-	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, held).SignedString(secret)
+	if cfg.Audience != "" {
+		held["aud"] = cfg.Audience
+	}
+	if cfg.Issuer != "" {
+		held["iss"] = cfg.Issuer
+	}
+	text, err := jwt.NewWithClaims(method, held).SignedString(cfg.Secret)
 	if err != nil {
 		return "", fmt.Errorf("mint a token: %w", err)
 	}

@@ -148,7 +148,7 @@ func TestIdentity(t *testing.T) {
 
 func TestWhereTheTokenIs(t *testing.T) {
 	mint := func(uid string) string {
-		text, err := Mint(secret, uid, nil, time.Hour, someDay)
+		text, err := Mint(Config{Secret: secret, Now: someTime}, uid, nil, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -389,18 +389,27 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestMint(t *testing.T) {
-	text, err := Mint(secret, "ann", []string{"doc-*"}, time.Hour, someDay)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := newVerifier(t, Config{Secret: secret}).Authenticate(t.Context(), inQuery(text))
-	if err != nil || id.UID != "ann" || !RoomPermitted(id, "doc-7") || RoomPermitted(id, "x") || !id.Expires.Equal(someDay.Add(time.Hour)) {
-		t.Errorf("got %+v, %v", id, err)
+	for name, cfg := range map[string]Config{
+		"a secret": {Secret: secret},
+		"everything that a token has to have": {
+			Secret: secret, Audience: "chat", Issuer: "holdfast", Algorithms: []string{"HS512", "HS256"},
+			Claims: ClaimNames{UID: "user_id", Rooms: "docs"},
+		},
+	} {
+		cfg.Now = someTime
+		text, err := Mint(cfg, "ann", []string{"doc-*"}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := newVerifier(t, cfg).Authenticate(t.Context(), inQuery(text))
+		if err != nil || id.UID != "ann" || !RoomPermitted(id, "doc-7") || RoomPermitted(id, "x") || !id.Expires.Equal(someDay.Add(time.Hour)) {
+			t.Errorf("%s: got %+v, %v", name, id, err)
+		}
 	}
 	for name, mint := range map[string]func() (string, error){
-		"no secret": func() (string, error) { return Mint(nil, "ann", nil, time.Hour, someDay) },
-		"no user":   func() (string, error) { return Mint(secret, "", nil, time.Hour, someDay) },
-		"no time":   func() (string, error) { return Mint(secret, "ann", nil, 0, someDay) },
+		"no secret": func() (string, error) { return Mint(Config{}, "ann", nil, time.Hour) },
+		"no user":   func() (string, error) { return Mint(Config{Secret: secret}, "", nil, time.Hour) },
+		"no time":   func() (string, error) { return Mint(Config{Secret: secret}, "ann", nil, 0) },
 	} {
 		if text, err := mint(); err == nil || text != "" {
 			t.Errorf("%s: %q, %v", name, text, err)

@@ -1,7 +1,7 @@
 package boot
 
 import (
-	"fmt"
+	"errors"
 	"maps"
 	"os"
 	"reflect"
@@ -34,8 +34,8 @@ func (c Command) serves() bool { return c.servesClients() || c == API }
 // env (name=value, as from os.Environ), and flags (key path → text; only those
 // that the user gave).
 //
-// The error is an [*InvalidError] with all problems at once, or says why the
-// file cannot be read. With an error there is no Config. Routes ends with the
+// The error is an [*InvalidError] with all problems at once. With an error there is no
+// Config. Routes ends with the
 // route that stands after the user's: every message is stored and acknowledged.
 func Load(kind Command, path string, env []string, flags map[string]string) (*Config, error) {
 	d := &decoder{cmd: kind, origins: map[string]string{}}
@@ -51,7 +51,7 @@ func Load(kind Command, path string, env []string, flags map[string]string) (*Co
 	if path != "" {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("read the configuration: %w", err)
+			return nil, &InvalidError{Problems: []Problem{{Where: path, Text: "cannot be read: " + reasonOf(err)}}}
 		}
 		d.document(source{name: path, lines: true}, "", text, root, key{})
 	}
@@ -64,6 +64,15 @@ func Load(kind Command, path string, env []string, flags map[string]string) (*Co
 	}
 	cfg.Routes = append(cfg.Routes, lastRoute())
 	return cfg, nil
+}
+
+// reasonOf is why a file could not be read, without its name.
+func reasonOf(err error) string {
+	var failed *os.PathError
+	if errors.As(err, &failed) {
+		return failed.Err.Error()
+	}
+	return err.Error()
 }
 
 // flags reads the command line's values into cfg.

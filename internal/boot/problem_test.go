@@ -228,7 +228,8 @@ func TestFilesMustExistWhereTheyAreUsed(t *testing.T) {
 
 func TestAMissingFileIsNamed(t *testing.T) {
 	_, err := Load(Dev, "no/such.yaml", nil, nil)
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "no/such.yaml") {
+	var invalid *InvalidError
+	if !errors.As(err, &invalid) || err.Error() != "configuration: no/such.yaml: cannot be read: no such file or directory" {
 		t.Errorf("%v", err)
 	}
 }

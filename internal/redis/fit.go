@@ -22,9 +22,18 @@ var ErrForeign = errors.New("the keys under this prefix are not of this version 
 // key ws:schema that never expires.
 func CheckSchema(ctx context.Context, client rueidis.Client, prefix string) error {
 	key := prefix + ":schema"
-	results := Pipeline(ctx, client, []Call{Command("SETNX", key, Schema), Query("GET", key)})
-	found, err := results[1].ToString()
+	if err := Do(ctx, client, Command("SETNX", key, Schema)).Error(); err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return LookAtSchema(ctx, client, prefix)
+}
+
+// LookAtSchema does the same without claiming anything.
+func LookAtSchema(ctx context.Context, client rueidis.Client, prefix string) error {
+	key := prefix + ":schema"
+	found, err := Do(ctx, client, Query("GET", key)).ToString()
 	switch {
+	case rueidis.IsRedisNil(err): // nobody has been here yet
 	case isWrongType(err):
 		return fmt.Errorf("%w: %s is no text", ErrForeign, key)
 	case err != nil:

@@ -10,6 +10,16 @@ import (
 	"holdfast/internal/redis/redistest"
 )
 
+func TestLookingClaimsNothing(t *testing.T) {
+	client := redistest.Client(t, redistest.Start(t).Addr)
+	if err := redis.LookAtSchema(t.Context(), client, "ws"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := client.Do(t.Context(), client.B().Dbsize().Build()).AsInt64(); n != 0 || err != nil {
+		t.Errorf("%d keys are there, error %v", n, err)
+	}
+}
+
 func TestCheckSchema(t *testing.T) {
 	s := redistest.Start(t)
 	client := redistest.Client(t, s.Addr)
