@@ -300,7 +300,8 @@ func (sh *shard) find(sid string) *conn {
 	return nil
 }
 
-// equalSecret compares two session IDs in constant time.
+// equalSecret compares two session IDs in a time that does not depend on where they
+// differ. Their lengths are no secret.
 func equalSecret(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 // remoteIP returns the address of the client: the peer's, or the one that a

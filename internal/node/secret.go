@@ -2,7 +2,6 @@ package node
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"fmt"
 	"io"
 	"sync"
@@ -50,12 +49,6 @@ func appendSecret(dst []byte, r io.Reader) ([]byte, error) {
 		dst = append(dst, alphabet[v>>18], alphabet[v>>12&63], alphabet[v>>6&63], alphabet[v&63])
 	}
 	return dst, nil
-}
-
-// EqualSecret compares two session IDs in a time that does not depend on where
-// they differ. Their lengths are no secret.
-func EqualSecret(a, b string) bool {
-	return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
 }
 
 // entropyBuffer is how many bytes [Entropy] fetches at once: enough for 56

@@ -23,7 +23,6 @@ var (
 	ParseError       = Reason{"parse error", 1002}
 	ClientDisconnect = Reason{"client namespace disconnect", 1000}
 	ServerDisconnect = Reason{"server namespace disconnect", 1000}
-	ForcedClose      = Reason{"forced close", 1000}
 	ForcedServer     = Reason{"forced server close", 1000}
 	ShuttingDown     = Reason{"server shutting down", 1001}
 	TooLarge         = Reason{"message too large", 1009} // of [socketio.Limits], or too many packets in a post

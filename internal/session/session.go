@@ -218,9 +218,6 @@ func (s *Session) Clients() []*Client {
 	return all
 }
 
-// LastSeen returns when the peer last sent anything.
-func (s *Session) LastSeen() int64 { return s.beat.lastSeen }
-
 // Alive notes that bytes came from the peer which are no whole packet yet, or a
 // control frame. Packets, polls and posts count by themselves.
 func (s *Session) Alive(now int64) {
