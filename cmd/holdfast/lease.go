@@ -228,6 +228,10 @@ func (s *stores) bury(
 				back.alive(ctx, seen.Identity, time.Now())
 				continue
 			}
+			seen, ok, err := s.shared.workers.Condemn(ctx, seen)
+			if err != nil || !ok {
+				continue // it lives after all, or another ws-api is at it
+			}
 			clients, err := s.shared.registry.Bury(ctx, seen.Identity)
 			if len(clients) > 0 {
 				log.Warn("a node has died", "node", seen.Identity, "clients", len(clients))

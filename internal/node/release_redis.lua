@@ -1,4 +1,6 @@
--- Frees a worker number, unless a newer generation has it.
+-- Frees a worker number, unless a newer generation has it. A holder that was found dead
+-- and has shown a sign of life since keeps it, and is told when it renews that what it has
+-- written is cleared away.
 --
 -- KEYS     as in acquire_redis.lua
 -- ARGV[1]  identity
@@ -12,8 +14,12 @@ local held = redis.call('HGET', KEYS[1], ARGV[1])
 if not held then
   return 0
 end
-local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)')
-if worker ~= ARGV[2] or generation ~= ARGV[3] or (ARGV[4] ~= '' and beat ~= ARGV[4]) then
+local worker, generation, beat, about = string.match(held, '^(%d+) (%d+) (%d+)(.*)$')
+if worker ~= ARGV[2] or generation ~= ARGV[3] then
+  return 0
+end
+if ARGV[4] ~= '' and beat ~= ARGV[4] then
+  redis.call('HSET', KEYS[1], ARGV[1], worker .. ' ' .. generation .. ' 0' .. about)
   return 0
 end
 redis.call('HDEL', KEYS[1], ARGV[1])

@@ -39,17 +39,17 @@ const (
 // wrong clocks do, no two holders can make the same ID.
 //
 // Nothing expires by Redis' clock, so that an outage of Redis costs nobody a number:
-// the dead are found by [RedisWorkers.Observe] and removed by [RedisWorkers.Bury]. In
+// the dead are found by [RedisWorkers.Observe], condemned, and removed by [RedisWorkers.Bury]. In
 // a registry that was found empty, holders reclaim their numbers by renewing, and
 // nobody new gets one before they have had DeadAfter to do so. It is safe for
 // concurrent use.
 type RedisWorkers struct {
-	client                  rueidis.Client
-	keys                    []string
-	acquire, renew, release *rueidis.Lua
-	settle                  time.Duration
-	skew                    func() time.Duration // moves Redis' clock in tests
-	now                     func() time.Time     // monotonic
+	client                           rueidis.Client
+	keys                             []string
+	acquire, renew, condemn, release *rueidis.Lua
+	settle                           time.Duration
+	skew                             func() time.Duration // moves Redis' clock in tests
+	now                              func() time.Time     // monotonic
 
 	mu       sync.Mutex
 	answered time.Time // when Redis last answered Observe
@@ -76,6 +76,9 @@ var acquireScript string
 //go:embed renew_redis.lua
 var renewScript string
 
+//go:embed condemn_redis.lua
+var condemnScript string
+
 //go:embed release_redis.lua
 var releaseScript string
 
@@ -86,8 +89,8 @@ func NewRedisWorkers(client rueidis.Client, prefix string) *RedisWorkers {
 	return &RedisWorkers{
 		client: client, keys: []string{tag + "leases", tag + "numbers", tag + "state", tag + "times"},
 		acquire: rueidis.NewLuaScript(acquireScript), renew: rueidis.NewLuaScript(renewScript),
-		release: rueidis.NewLuaScript(releaseScript),
-		settle:  DeadAfter, skew: func() time.Duration { return 0 }, seen: make(map[string]seen), renewals: make(map[Lease]renewal),
+		condemn: rueidis.NewLuaScript(condemnScript), release: rueidis.NewLuaScript(releaseScript),
+		settle: DeadAfter, skew: func() time.Duration { return 0 }, seen: make(map[string]seen), renewals: make(map[Lease]renewal),
 		now: time.Now,
 	}
 }
@@ -303,8 +306,33 @@ func parseLease(identity, text string) (Sighting, bool) {
 	return s, true
 }
 
+// Condemn says that a dead node is going to be buried, and returns the sighting by which
+// to bury it. It is false when the node has shown a sign of life since it was seen, or
+// somebody else buries it. One that shows it later is told that it has lost what it has
+// written: at its next renewal, and once more at the one after its burial.
+//
+//	observer: dead ── Condemn ── clears away what the node has written ── Bury
+//	node, which stood still:   └─ renews, is told ────────────────────────┘─ renews, is told
+func (w *RedisWorkers) Condemn(ctx context.Context, s Sighting) (condemned Sighting, ok bool, err error) {
+	text, err := w.condemn.Exec(ctx, w.client, w.keys, append(s.args(), strconv.FormatUint(s.Beat, 10))).ToString()
+	if err != nil {
+		return s, false, fmt.Errorf("condemn worker number %d: %w", s.Worker, err)
+	}
+	if text == "" {
+		return s, false, nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if was, known := w.seen[s.Identity]; known {
+		w.seen[s.Identity] = seen{text, was.since} // what is new about it is no sign of life
+	}
+	s.Beat = 0
+	return s, true, nil
+}
+
 // Bury frees the number of a dead node. It is false when the node has shown a sign
-// of life since it was seen, or somebody else has buried it.
+// of life since it was seen, of which it is told then as [RedisWorkers.Condemn] says, or
+// somebody else has buried it.
 func (w *RedisWorkers) Bury(ctx context.Context, s Sighting) (bool, error) {
 	n, err := w.release.Exec(ctx, w.client, w.keys, append(s.args(), strconv.FormatUint(s.Beat, 10), "")).AsInt64()
 	if err != nil {

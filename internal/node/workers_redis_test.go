@@ -216,6 +216,44 @@ func testRedisWorkers(t *testing.T, client rueidis.Client) {
 			t.Errorf("got %+v", l)
 		}
 	})
+	t.Run("a node that is not dead is told what it has lost", func(t *testing.T) {
+		w := open("e")
+		a := acquire(w, "a")
+		renew(w, a, nil)
+		see := func() Sighting {
+			t.Helper()
+			list, err := w.Observe(t.Context())
+			if err != nil || len(list) != 1 {
+				t.Fatalf("saw %+v, %v", list, err)
+			}
+			return list[0]
+		}
+		dead := see()
+		condemned, ok, err := w.Condemn(t.Context(), dead)
+		if err != nil || !ok {
+			t.Fatalf("condemn: %v, %v", ok, err)
+		}
+		// Another one is late, and one that finds it dead still may help.
+		if _, ok, err := w.Condemn(t.Context(), dead); ok || err != nil {
+			t.Errorf("condemned by a beat of before: %v, %v", ok, err)
+		}
+		if again, ok, err := w.Condemn(t.Context(), see()); !ok || err != nil || again.Beat != condemned.Beat {
+			t.Errorf("condemned again: %+v, %v, %v", again, ok, err)
+		}
+		// It goes on in the middle of its burial, and what it writes now may be cleared away.
+		if !renew(w, a, nil) || renew(w, a, nil) {
+			t.Error("the first renewal tells that the node was condemned, and no other")
+		}
+		if ok, err := w.Bury(t.Context(), condemned); ok || err != nil {
+			t.Errorf("bury: %v, %v", ok, err)
+		}
+		if !renew(w, a, nil) || renew(w, a, nil) {
+			t.Error("the first renewal after the burial tells of it, and no other")
+		}
+		if _, ok, err := w.Condemn(t.Context(), dead); ok || err != nil {
+			t.Errorf("a node that lives is condemned: %v, %v", ok, err)
+		}
+	})
 }
 
 // Who is dead, step by step.
