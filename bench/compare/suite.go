@@ -200,6 +200,9 @@ func (s *suite) inTurns(ctx context.Context) {
 		s.each(func(v *server) { s.fill(ctx, v) })
 	}
 	for i, m := range plan {
+		if ctx.Err() != nil {
+			return
+		}
 		var left, least time.Duration // with all rounds, and with one
 		for _, later := range plan[i:] {
 			all := later.takes(&s.options) * time.Duration(s.turns(later))
@@ -291,7 +294,7 @@ func (s *suite) do(v *server, what string, act func() error) {
 			return // by the user, who knows
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = errors.New("its time was over")
+			err = errors.New("its time was over (-turn, -total)")
 		}
 		s.note(v.name, "%s: %v; what was to follow was left out", what, err)
 	}

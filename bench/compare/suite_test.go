@@ -183,3 +183,29 @@ func TestRoundsAreLeftOutInTime(t *testing.T) {
 		t.Errorf("told %+v", n)
 	}
 }
+
+// When the time for all turns is over, what follows is left out, and that is told.
+func TestTotalIsOver(t *testing.T) {
+	s, _ := at(t, &slow{})
+	s.together, s.total = false, time.Second/2
+	s.alone(t.Context())
+	if n := s.results.notes; len(n) != 1 || !strings.Contains(n[0].Text, "floor, and what was to follow, was left out") {
+		t.Errorf("told %+v", n)
+	}
+}
+
+// Who interrupts a run gets the figures until then, and no notes of what he did himself.
+func TestInterruptedRun(t *testing.T) {
+	s, v := at(t, &slow{clients: 3, get: 3})
+	var out bytes.Buffer
+	s.out, s.names = &out, nil
+	s.measure(t.Context(), measures()[1], v)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := s.run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+	if text := out.String(); !strings.Contains(text, "floor.broadcast.cpu") || strings.Contains(text, "#") {
+		t.Errorf("it printed %s", text)
+	}
+}
