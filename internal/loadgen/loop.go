@@ -284,6 +284,10 @@ func reason(err error) string {
 		return string(said)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time"
+	case errors.Is(err, syscall.EMFILE):
+		return "too many open files (ulimit -n)"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "no port is free (those of a run before are for a minute)"
 	case errors.As(err, &number):
 		return number.Error()
 	case errors.As(err, &unknown):

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,11 +25,14 @@ func PushByAPI(url string) NewPusher {
 	return func(ctx context.Context, room string, ack time.Duration) (Pusher, error) {
 		limit, cancel := context.WithTimeout(ctx, pushPatience)
 		defer cancel()
-		nobody := &APIPusher{URL: url, Room: room + "-nobody"}
+		// Pushes that are under way at once keep their connections for the next ones.
+		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxPushes}}
+		nobody := &APIPusher{URL: url, Room: room + "-nobody", Client: client}
 		if err := nobody.Push(limit, 0, time.Now()); err != nil {
+			client.CloseIdleConnections()
 			return nil, fmt.Errorf("the API at %s takes no push: %w", url, err)
 		}
-		return &APIPusher{URL: url, Room: room, AckTimeout: ack}, nil
+		return &APIPusher{URL: url, Room: room, AckTimeout: ack, Client: client}, nil
 	}
 }
 
@@ -40,6 +44,7 @@ type APIPusher struct {
 	// them.
 	AckTimeout time.Duration
 	Volatile   bool
+	Client     *http.Client // default http.DefaultClient
 }
 
 var _ Pusher = (*APIPusher)(nil)
@@ -62,11 +67,16 @@ func (p *APIPusher) Push(ctx context.Context, size int, due time.Time) error {
 		method = "PushAndWait"
 		req["ackTimeout"] = fmt.Sprintf("%.3fs", p.AckTimeout.Seconds())
 	}
-	return post(ctx, p.URL+"/holdfast.v1.PushService/"+method, req, nil)
+	return post(ctx, p.client(), p.URL+"/holdfast.v1.PushService/"+method, req, nil)
 }
 
+func (p *APIPusher) client() *http.Client { return cmp.Or(p.Client, http.DefaultClient) }
+
 // Close implements Pusher.
-func (*APIPusher) Close() error { return rest() }
+func (p *APIPusher) Close() error {
+	p.client().CloseIdleConnections()
+	return nil
+}
 
 // CentrifugoPusher calls the HTTP API of Centrifugo.
 type CentrifugoPusher struct{ URL, Key string }
@@ -79,19 +89,16 @@ func (p *CentrifugoPusher) Push(ctx context.Context, size int, due time.Time) er
 		"channel": CentrifugoChannel,
 		"data":    json.RawMessage(Argument(EventName, size, due)),
 	}
-	return post(ctx, p.URL+"/api/publish", req, http.Header{"X-Api-Key": {p.Key}})
+	return post(ctx, http.DefaultClient, p.URL+"/api/publish", req, http.Header{"X-Api-Key": {p.Key}})
 }
 
 // Close implements Pusher.
-func (*CentrifugoPusher) Close() error { return rest() }
-
-// rest closes the connections that post has kept.
-func rest() error {
+func (*CentrifugoPusher) Close() error {
 	http.DefaultClient.CloseIdleConnections()
 	return nil
 }
 
-func post(ctx context.Context, to string, body any, header http.Header) error {
+func post(ctx context.Context, by *http.Client, to string, body any, header http.Header) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("push: %w", err)
@@ -104,7 +111,7 @@ func post(ctx context.Context, to string, body any, header http.Header) error {
 		req.Header = header
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := by.Do(req)
 	if err != nil {
 		return fmt.Errorf("push: %w", err)
 	}

@@ -76,8 +76,10 @@ type recorder struct {
 	pusher     Pusher        // nil when the scenario does not push
 	ackTimeout time.Duration // how long a push waits for acknowledgements; 0: it asks for none
 
-	pushed   int     // events that the server has taken
-	unpushed []error // why it did not take others; both are owned by whoever pushes
+	// Owned by whoever pushes.
+	pushed   int       // events that the server has taken
+	unpushed []error   // why it did not take others
+	pushLate Histogram // how late they were begun
 }
 
 // snapshot is how things stand. Its histograms are not to be read, for they go on.
@@ -117,6 +119,7 @@ func (r *recorder) record(ctx context.Context, play func(context.Context, *recor
 	for _, why := range r.unpushed {
 		r.result.Total.count("push: "+strings.TrimPrefix(reason(why), "push: "), 1)
 	}
+	r.result.Total.Late.Merge(&r.pushLate)
 	r.distributions()
 	if err != nil {
 		r.result.Error = err.Error()

@@ -147,6 +147,9 @@ func (o Options) String() string {
 	return strings.Join(flags, " ")
 }
 
+// leastEvery is the least time between pushes, each of which is a request.
+const leastEvery = 100 * time.Microsecond
+
 // find returns the scenario of a name.
 func find(name string) (*scenario, error) {
 	all := scenarios()
@@ -177,6 +180,9 @@ func Check(name string, o Options) error {
 		if !(v.value >= 0) || math.IsInf(v.value, 1) { // NaN is not, either
 			return fmt.Errorf("%s is %v, and must be a number above 0 (0: what the scenario has)", v.name, v.value)
 		}
+	}
+	if o.Every > 0 && o.Every < leastEvery {
+		return fmt.Errorf("every is %s, and must be %s at least; larger messages or more clients are more load, too", o.Every, leastEvery)
 	}
 	return nil
 }
@@ -392,6 +398,10 @@ func (r *recorder) drive(ctx context.Context, l Load) error {
 	return r.answers(ctx, time.Now())
 }
 
+// maxPushes is how many pushes are under way at once at most. One that has to wait for
+// another is late, which its deliveries are charged.
+const maxPushes = 256
+
 // pushPatience is how long a push may take, beside what it waits for acknowledgements.
 const pushPatience = 20 * time.Second
 
@@ -401,6 +411,7 @@ func (r *recorder) push(ctx context.Context) error {
 	schedule := Schedule{Start: time.Now(), Rate: 1 / r.options.Every.Seconds()}
 	n := max(int(r.options.For/r.options.Every), 1)
 	errs := make([]error, 0, n)
+	under := make(chan struct{}, maxPushes)
 	var pushes sync.WaitGroup
 	var stopped error
 	for i := range n {
@@ -408,9 +419,12 @@ func (r *recorder) push(ctx context.Context) error {
 		if stopped = sleepUntil(ctx, due); stopped != nil {
 			break
 		}
+		r.pushLate.Record(time.Since(due))
+		under <- struct{}{} // each of them ends in time
 		errs = append(errs, nil)
 		err := &errs[i]
 		pushes.Go(func() {
+			defer func() { <-under }()
 			limit, cancel := context.WithTimeout(ctx, pushPatience+r.ackTimeout)
 			defer cancel()
 			*err = r.pusher.Push(limit, r.options.Size, due)

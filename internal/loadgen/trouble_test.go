@@ -136,6 +136,7 @@ func TestCheck(t *testing.T) {
 		{"echo", Options{Rate: math.NaN()}, "rate is NaN"},
 		{"echo", Options{Hz: math.Inf(1)}, "hz is +Inf"},
 		{"echo", Options{For: -time.Second}, "for is -1"},
+		{"broadcast", Options{Every: time.Microsecond}, "every is 1µs, and must be 100µs at least"},
 	} {
 		err := Check(tt.name, tt.o)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
