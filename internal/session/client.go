@@ -150,12 +150,18 @@ func (a *asked) again(now int64, most int) bool {
 }
 
 func (s *Session) connectPacket(p *socketio.Packet, now int64, acts *Actions) error {
-	if s.client(p.Namespace) != nil {
+	name := p.Namespace
+	if s.hello.Version != 3 && p.Query != "" {
+		// Only protocol 4 has a query there. To others it is a part of the name, and they
+		// would not know the answer to another one as theirs.
+		name += "?" + p.Query
+	}
+	if s.client(name) != nil {
 		return errTwice
 	}
-	namespace, ok := s.cfg.Namespace(p.Namespace)
+	namespace, ok := s.cfg.Namespace(name)
 	if !ok {
-		s.sendError(p.Namespace, invalidNamespace, now)
+		s.sendError(name, invalidNamespace, now)
 		return nil
 	}
 	if s.full() {

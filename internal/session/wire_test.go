@@ -44,6 +44,8 @@ func TestWire(t *testing.T) {
 				! connect /b
 			> 40/random,
 				< 44/random,{"message":"Invalid namespace"}
+			> 40/a?x=1,{"t":1}
+				< 44/a?x=1,{"message":"Invalid namespace"}
 			refuse /b no {"code":1}
 				< 44/b,{"message":"no","data":{"code":1}}
 			> 42/a,3["x"]

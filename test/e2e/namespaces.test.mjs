@@ -115,6 +115,15 @@ describe('namespaces', () => {
       assert.equal(await raw.next(), '43/custom,5["/custom"]');
     });
 
+    it('EIO4: a query is a part of the name, so the refusal is for the client that asked', async () => {
+      script(world.room());
+      const manager = world.make({}).io;
+      const client = manager.socket('/custom?room=7', {});
+      client.spec = { version: 4 };
+      world.closeAfter(() => client.close());
+      assert.equal((await refusal(client)).message, 'Invalid namespace');
+    });
+
     it('EIO3: CONNECT without a payload, refusal as an object', async () => {
       script(world.room());
       const raw = await RawWebSocket.connect(world.url, { eio: 3 });
