@@ -251,6 +251,23 @@ func TestDevServesEverything(t *testing.T) {
 	}
 }
 
+// TestPathsOfEndpoints leaves a path as it is, and knows one for all but the checks.
+func TestPathsOfEndpoints(t *testing.T) {
+	clients, _ := dev(t, "--config", file(t, "endpoints: [{path: /rt/}, {path: /}]\n"))
+	for path, want := range map[string]string{
+		"/healthz":                                  "ok",
+		"/rt//?EIO=4&transport=polling":             `0{"sid":"`,
+		"/rt/{x}/../?EIO=3&transport=polling":       `0{"sid":"`,
+		"/?EIO=4&transport=polling":                 `0{"sid":"`,
+		"/anything/below?EIO=4&transport=polling":   `0{"sid":"`,
+		"/healthz/below?EIO=4&transport=polling&j=": `{"code":3`,
+	} {
+		if status, body := get(t, clients+path); !strings.Contains(body, want) || status >= http.StatusInternalServerError {
+			t.Errorf("%s: %d, no %q in %.200s", path, status, want, body)
+		}
+	}
+}
+
 // TestPushReachesAClientThatTailSees has a client by polling, a push and a tail
 // through the commands that a user types.
 func TestPushReachesAClientThatTailSees(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"holdfast/internal/boot"
@@ -181,7 +180,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		door, pauses = patient, patient.Pauses
 	}
 	registerPauses(p.metrics, "listen", pauses)
-	server, served, err := clientServer(p.cfg, p.clientMux(node, apiAddr), door, p.log)
+	server, served, err := clientServer(p.cfg, p.clientHandler(node, apiAddr), door, p.log)
 	if err != nil {
 		return nil, err
 	}
@@ -206,23 +205,28 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 	return listener.Addr(), nil
 }
 
-// clientMux serves what clients see.
-func (p *process) clientMux(node *gateway.Gateway, apiAddr net.Addr) *http.ServeMux {
+// clientHandler serves what clients see.
+func (p *process) clientHandler(node *gateway.Gateway, apiAddr net.Addr) http.Handler {
 	mux := http.NewServeMux()
 	health := boot.HealthMux(p.ready)
 	mux.Handle("/healthz", health)
 	mux.Handle("/readyz", health)
-	for _, e := range p.cfg.Endpoints {
-		mux.Handle(strings.TrimSuffix(e.Path, "/"), node)
-		mux.Handle(strings.TrimSuffix(e.Path, "/")+"/", node)
-	}
 	if p.page {
 		mux.Handle("/", console.Page(console.PageConfig{
 			API: "http://" + callable(apiAddr), Program: invocation(), Path: pagePath(p.cfg),
 			PresenceEvent: p.cfg.Presence.Event, Stock: p.cfg.ClientBundle != "",
 		}))
 	}
-	return mux
+	// The gateway gets its paths as they are. A ServeMux would answer one like
+	// /socket.io//, which a proxy in front may make, by a redirect to the tidy one, and
+	// neither a WebSocket nor a preflight follows that.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := r.URL.Path; path != "/healthz" && path != "/readyz" && node.Serves(path) {
+			node.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // callable is an address that can be called: a listener on all of them is on this

@@ -38,10 +38,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many header lines", http.StatusRequestHeaderFieldsTooLarge)
 		return
 	}
-	if g.serveBundle(w, r, e) {
-		return
-	}
-	if g.cors(w, r) {
+	if g.cors(w, r) || g.serveBundle(w, r, e) {
 		return
 	}
 	q := parseQuery(r.URL.RawQuery)
@@ -73,15 +70,21 @@ func tooManyHeaders(r *http.Request, limit int) bool {
 	return n > limit
 }
 
-// endpoint finds the endpoint whose path the request's begins with; a path without
-// its last slash counts as well.
-func (g *Gateway) endpoint(path string) *endpoint {
+// Serves tells whether a request's path is for one of the endpoints.
+func (g *Gateway) Serves(path string) bool { return g.endpoint(path) != nil }
+
+// endpoint finds the endpoint whose path the request's begins with, of several the one
+// with the longest; a path without its last slash counts as well.
+func (g *Gateway) endpoint(path string) (found *endpoint) {
 	for _, e := range g.endpoints {
+		if found != nil && len(found.Path) >= len(e.Path) {
+			continue
+		}
 		if strings.HasPrefix(path, e.Path) || path == strings.TrimSuffix(e.Path, "/") {
-			return e
+			found = e
 		}
 	}
-	return nil
+	return found
 }
 
 // query is an Engine.IO request's query: its own parameters apart from the

@@ -101,6 +101,9 @@ func (h *request) poll() {
 			c.session.Lost(session.TransportError, &sh.acts)
 			sh.settle(c)
 		})
+		// A client that has only ended its own side still reads, and must not take an
+		// answer without a body for a payload.
+		h.send(httpAnswer{status: http.StatusBadRequest})
 	}
 }
 
@@ -133,7 +136,7 @@ func (h *request) send(a httpAnswer) {
 	if h.q.jsonp {
 		header.Set("X-Content-Type-Options", "nosniff")
 	}
-	if len(body) >= gzipFrom && strings.Contains(h.r.Header.Get("Accept-Encoding"), "gzip") {
+	if len(body) >= gzipFrom && takesGzip(h.r.Header) {
 		var z bytes.Buffer
 		zw := gzip.NewWriter(&z)
 		_, err1 := zw.Write(body)
@@ -144,4 +147,17 @@ func (h *request) send(a httpAnswer) {
 	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = h.w.Write(body)
+}
+
+// takesGzip tells whether a client that sends these headers reads gzip.
+func takesGzip(h http.Header) bool {
+	for coding := range strings.SplitSeq(h.Get("Accept-Encoding"), ",") {
+		name, weight, _ := strings.Cut(coding, ";")
+		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			continue
+		}
+		q, ok := strings.CutPrefix(strings.ReplaceAll(weight, " ", ""), "q=")
+		return !ok || strings.Trim(q, "0.") != ""
+	}
+	return false
 }

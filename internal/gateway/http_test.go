@@ -128,6 +128,50 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestEndpointOfAPath takes the longest of the paths that a request's begins with,
+// in whatever order they are configured, and a path as it is.
+func TestEndpointOfAPath(t *testing.T) {
+	paths := []string{"/rt/", "/rt/raw/", "/socket.io/"}
+	tests := map[string]string{
+		"/rt/": "/rt/", "/rt": "/rt/", "/rt/x": "/rt/", "/rt/raw/": "/rt/raw/", "/rt/raw": "/rt/raw/", "/rt/raw/x": "/rt/raw/",
+		"/socket.io//": "/socket.io/", "/socket.io/a/../b": "/socket.io/", "/socket.iox": "", "//socket.io/": "", "/": "",
+	}
+	for _, root := range []bool{false, true} {
+		g := &Gateway{}
+		if root {
+			paths = append(paths, "/")
+		}
+		for _, p := range paths {
+			g.endpoints = append(g.endpoints, newEndpoint(&Config{}, &Endpoint{Path: p}))
+		}
+		for path, want := range tests {
+			if want == "" && root {
+				want = "/"
+			}
+			got := ""
+			if e := g.endpoint(path); e != nil {
+				got = e.Path
+			}
+			if got != want || g.Serves(path) != (want != "") {
+				t.Errorf("root %v: %s is for %q, want %q", root, path, got, want)
+			}
+		}
+	}
+}
+
+// TestTakesGzip reads Accept-Encoding.
+func TestTakesGzip(t *testing.T) {
+	tests := map[string]bool{
+		"": false, "gzip": true, "deflate, gzip;q=1.0, *;q=0.5": true, "GZIP": true, "gzip; q=0.001": true,
+		"deflate": false, "gzip;q=0": false, "gzip; q=0.000, identity": false, "x-gzipped": false, "br, gzip ": true,
+	}
+	for accept, want := range tests {
+		if got := takesGzip(http.Header{"Accept-Encoding": {accept}}); got != want {
+			t.Errorf("%q: %v", accept, got)
+		}
+	}
+}
+
 // TestSecretOfASession is needed: the public part of its ID opens nothing.
 func TestSecretOfASession(t *testing.T) {
 	w := newWorld(t, netpoll.Auto, nil)

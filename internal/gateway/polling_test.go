@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -163,6 +165,30 @@ func TestAbortedPoll(t *testing.T) {
 			t.Errorf("it left for %s", up.Reason)
 		}
 	})
+}
+
+// TestHalfClosedPoll ends the client's side of the connection under its poll. The session
+// ends, and what the client reads is no answer of a session.
+func TestHalfClosedPoll(t *testing.T) {
+	w := newWorld(t, netpoll.Auto, nil)
+	p := w.joinByPolling("")
+	nc := w.connect(t)
+	if _, err := fmt.Fprintf(nc, "GET /socket.io/?EIO=4&transport=polling&sid=%s HTTP/1.1\r\nHost: h\r\n\r\n", p.Open.SID); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the poll waits", func() bool { return w.waiting() == 1 })
+	if err := nc.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("the poll is answered with %s", resp.Status)
+	}
+	w.until("the session is over", func() bool { return w.gw.Stats.Sessions.Load() == 0 })
 }
 
 // TestTwoPolls makes two polls at once, which no client does.

@@ -72,9 +72,9 @@ describe('CORS', () => {
   });
 });
 
-describe('the client bundle', () => {
-  const dist = join(dirname(createRequire(import.meta.url).resolve('socket.io-client-4/package.json')), 'dist');
+const dist = join(dirname(createRequire(import.meta.url).resolve('socket.io-client-4/package.json')), 'dist');
 
+describe('the client bundle', () => {
   describe('by default', () => {
     const world = useWorld();
 
@@ -95,12 +95,17 @@ describe('the client bundle', () => {
       });
     }
 
+    it('says nothing about other origins', async () => {
+      const { headers } = await request(`${world.url}/socket.io/socket.io.esm.min.js`, { headers: { Origin: origin } });
+      assert.deepEqual(corsHeaders(headers), []);
+    });
+
     it('Engine.IO works beside it', async () => {
       assert.equal((await world.connect({ transport: 'polling' })).connected, true);
     });
 
     it('nothing outside the folder is served', async () => {
-      for (const path of ['/socket.io/../package.json', '/socket.io/..%2fpackage.json', '/socket.io/%2e%2e/package.json', '/socket.io/']) {
+      for (const path of ['/socket.io/../package.json', '/socket.io//package.json', '/socket.io/%5c..%5cpackage.json', '/socket.io/..%2fpackage.json', '/socket.io/%2e%2e/package.json', '/socket.io/']) {
         const host = new URL(world.url).host;
         const { statusLine, body } = parseAnswer(await exchange(world.url, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`));
         assert.doesNotMatch(statusLine, /^HTTP\/1\.1 200/, path);
@@ -108,6 +113,30 @@ describe('the client bundle', () => {
       }
     });
   });
+});
+
+describe('the client bundle for other origins', () => {
+  const world = useWorld({ client_bundle: dist, cors: { origins: [origin] } });
+
+  it('may be imported as a module', async () => {
+    const url = `${world.url}/socket.io/socket.io.esm.min.js`;
+    const { status, headers } = await request(url, { headers: { Origin: origin } });
+    assert.equal(status, 200);
+    assert.equal(headers['access-control-allow-origin'], origin);
+    const other = await request(url, { headers: { Origin: 'http://evil.example' } });
+    assert.equal(other.headers['access-control-allow-origin'], undefined);
+  });
+});
+
+describe('paths', () => {
+  const world = useWorld();
+
+  for (const transport of ['polling', 'websocket', 'upgrade']) {
+    it(`a slash too many, as proxies make them, is no matter: ${transport}`, async () => {
+      const client = await world.connect({ transport, options: { path: '/socket.io//' } });
+      assert.equal(client.connected, true);
+    });
+  }
 });
 
 describe('health and metrics', { ...holdfastOnly('it has none') }, () => {
