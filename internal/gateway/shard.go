@@ -29,6 +29,7 @@ type shard struct {
 	away     departures         // sessions that other nodes have, or want
 	probes   map[*socket]int64  // sockets that try to take a session over, with their deadline
 	greeters map[*greeter]int64 // connections that have not said what they want, with theirs
+	parting  map[*socket]int64  // sockets that have said their last, with theirs; at most maxParting
 	text     bytes.Reader       // of what a greeter reads
 	lines    *bufio.Reader      // the same in lines
 	hub      *hub.Index[*client]
@@ -93,6 +94,7 @@ func newShard(g *Gateway, index int) (*shard, error) {
 		clients:  make(map[string]*client),
 		probes:   make(map[*socket]int64),
 		greeters: make(map[*greeter]int64),
+		parting:  make(map[*socket]int64),
 		lines:    bufio.NewReader(nil),
 		hub:      hub.New[*client](),
 
@@ -154,6 +156,7 @@ func (sh *shard) stop() {
 	}
 	_ = sh.engine.Close()
 	clear(sh.greeters) // were closed with it
+	clear(sh.parting)
 }
 
 // patience is how long the poller may wait.
@@ -162,7 +165,7 @@ func (sh *shard) patience() time.Duration {
 		return 0
 	}
 	wait := time.Duration(sweepEvery) * time.Millisecond
-	if len(sh.sessions) == 0 && len(sh.probes) == 0 && len(sh.greeters) == 0 && len(sh.verdicts) == 0 && len(sh.calls) == 0 && len(sh.away.bySession) == 0 {
+	if len(sh.sessions) == 0 && len(sh.probes) == 0 && len(sh.greeters) == 0 && len(sh.parting) == 0 && len(sh.verdicts) == 0 && len(sh.calls) == 0 && len(sh.away.bySession) == 0 {
 		wait = -1
 	}
 	if sh.backlog.pending() {
@@ -232,6 +235,11 @@ func (sh *shard) sweep() {
 	for gr, deadline := range sh.greeters {
 		if sh.now >= deadline {
 			gr.close()
+		}
+	}
+	for s, deadline := range sh.parting {
+		if sh.now >= deadline {
+			s.part()
 		}
 	}
 	sh.expireVerdicts()

@@ -187,6 +187,7 @@ func (s *socket) peerClosed(payload []byte) {
 func (s *socket) OnClosed(err error) {
 	_ = err // every way of going is a transport that closed
 	if s.closed {
+		s.part()
 		return
 	}
 	s.gone(session.TransportClose, 0)
@@ -199,7 +200,8 @@ func (s *socket) gone(why session.Reason, code wsframe.CloseCode) {
 	}
 	c := s.conn
 	c.sock = nil
-	s.close(code, "")
+	s.say(code, "")
+	s.part()
 	c.session.Lost(why, &s.sh.acts)
 	s.sh.settle(c)
 }
@@ -272,17 +274,46 @@ func (s *socket) pong() {
 	}
 }
 
+// A socket on which this side has said its last is read for another moment, and what
+// comes is let go: the peer may be sending, and a socket that is closed under its bytes
+// is reset, by which the peer loses the close frame and what stands before it. Only so
+// many wait for that; further ones are closed at once.
+const (
+	partingTime = 2000 // milliseconds
+	maxParting  = 4096 // sockets of a shard
+)
+
 // close writes a close frame if it can (code 0: none) and lets the socket go.
 func (s *socket) close(code wsframe.CloseCode, reason string) {
 	if s.closed {
 		return
 	}
-	s.closed = true
-	if code != 0 && !s.blocked() {
-		s.sh.bufs = append(s.sh.bufs[:0], wsframe.AppendFrame(nil, wsframe.Close, false, wsframe.AppendClose(nil, code, reason)))
-		_, _ = s.nc.Writev(s.sh.bufs)
+	said := s.say(code, reason)
+	half, ok := s.nc.(netpoll.HalfCloser)
+	if !said || !ok || len(s.sh.parting) >= maxParting || half.CloseWrite() != nil {
+		s.part()
+		return
 	}
-	s.keep(nil)
+	s.sh.parting[s] = s.sh.now + partingTime
+	s.nc.ResumeReading()
+}
+
+// say writes the last frame of a socket, code 0 for none; false when the peer does not
+// get one.
+func (s *socket) say(code wsframe.CloseCode, reason string) bool {
+	s.closed = true
+	if code == 0 || s.blocked() {
+		s.keep(nil)
+		return false
+	}
+	s.sh.bufs = append(s.sh.bufs[:0], wsframe.AppendFrame(nil, wsframe.Close, false, wsframe.AppendClose(nil, code, reason)))
+	n, err := s.nc.Writev(s.sh.bufs)
+	return err == nil && n == len(s.sh.bufs[0])
+}
+
+// part closes the connection of a socket that is not to be used any more.
+func (s *socket) part() {
+	delete(s.sh.parting, s)
 	s.nc.Close()
 }
 

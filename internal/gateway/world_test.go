@@ -190,6 +190,7 @@ func (w *world) empty() {
 		check("sessions that others try to take over", len(sh.away.visited))
 		check("sessions that arrive", sh.away.arriving)
 		check("greeters", len(sh.greeters))
+		check("sockets that part", len(sh.parting))
 		check("rooms", sh.hub.Rooms())
 		check("seats", sh.hub.Seats())
 		check("clients coming in", len(sh.coming))

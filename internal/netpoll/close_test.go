@@ -207,3 +207,50 @@ func TestHandlerClosesTheEngine(t *testing.T) {
 		}
 	})
 }
+
+// An end of the output alone comes behind all of it, and input goes on to the peer's end.
+func TestCloseWrite(t *testing.T) {
+	each(t, nil, func(t *testing.T, b *bench) {
+		p, peer := b.connect()
+		half, ok := p.conn.(HalfCloser)
+		if !ok {
+			return // served by a goroutine
+		}
+		last := pattern(1000)
+		p.write(last)
+		if err := half.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.conn.Writev([][]byte{{1}}); err == nil {
+			t.Error("Writev works after it")
+		}
+		more := pattern(3 << 20) // far more than waits in buffers
+		heard := make(chan string, 1)
+		go func() {
+			_ = peer.SetDeadline(time.Now().Add(patience))
+			if _, err := peer.Write(more); err != nil {
+				t.Error(err)
+			}
+			got, err := io.ReadAll(peer)
+			if err != nil {
+				t.Error(err)
+			}
+			_ = peer.Close()
+			heard <- string(got)
+		}()
+		b.until("the peer's end", func() bool { return len(p.ends) == 1 })
+		if got := <-heard; got != string(last) {
+			t.Errorf("the peer got %d bytes of %d", len(got), len(last))
+		}
+		if len(p.data) != len(more) {
+			t.Errorf("%d bytes came of %d", len(p.data), len(more))
+		}
+		if err := half.CloseWrite(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after the end: %v", err)
+		}
+		p.close()
+		if err := half.CloseWrite(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}

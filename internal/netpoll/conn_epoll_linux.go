@@ -20,7 +20,10 @@ type epollConn struct {
 	slot uint32
 }
 
-var _ Conn = (*epollConn)(nil)
+var (
+	_ Conn       = (*epollConn)(nil)
+	_ HalfCloser = (*epollConn)(nil)
+)
 
 // errPeerGone is for a socket that reports a hang-up and tells no reason.
 var errPeerGone = errors.New("netpoll: the peer hung up")
@@ -119,6 +122,17 @@ func (c *epollConn) ResumeReading() {
 		s.want |= reads
 		c.e.update(s)
 	}
+}
+
+// CloseWrite implements HalfCloser.
+func (c *epollConn) CloseWrite() error {
+	if c.fd < 0 || c.state().ended {
+		return fmt.Errorf("netpoll: end the output: %w", net.ErrClosed)
+	}
+	if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
+		return fmt.Errorf("netpoll: end the output: %w", err)
+	}
+	return nil
 }
 
 // Close is the one place where a connection's descriptor is closed.

@@ -99,6 +99,17 @@ type Conn interface {
 	Close()
 }
 
+// HalfCloser is a Conn that can end its own side alone. A connection that is closed
+// while input for it waits, or comes, is reset, and its peer may lose what it has not
+// read yet; one that ends its side first and closes after the peer has done the same
+// loses nothing.
+type HalfCloser interface {
+	// CloseWrite ends the output: the peer reads all that Writev took, and the end
+	// behind it. Input and OnClosed still come. An error says that this cannot be done
+	// now, for instance while output waits; Close is left.
+	CloseWrite() error
+}
+
 // Receiver is an engine that can serve a connection from its first byte, before
 // anybody knows what is spoken on it. The epoll engine is one.
 type Receiver interface {

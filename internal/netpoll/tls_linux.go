@@ -73,6 +73,9 @@ const sealedSlack = 32 << 10
 // errFlooded ends a connection whose peer has TLS itself talk and does not listen.
 var errFlooded = errors.New("netpoll: the peer does not read what its TLS messages are answered with")
 
+// errOutputWaits keeps a connection from ending its side before all is said.
+var errOutputWaits = errors.New("netpoll: end the output: some of it waits")
+
 // tlsOnSocket returns the Socket below nc when nc is a TLS connection, past its
 // handshake, on a socket that an engine can take; nil for anything else.
 func tlsOnSocket(nc net.Conn) (*tls.Conn, *Socket) {
@@ -396,6 +399,23 @@ func (c *tlsConn) ResumeReading() {
 	}
 	// What was decrypted or read already makes no socket ready.
 	c.runAgain()
+}
+
+// CloseWrite implements HalfCloser. The peer is told by a close_notify.
+func (c *tlsConn) CloseWrite() error {
+	if c.closed() || c.ended {
+		return fmt.Errorf("netpoll: end the output: %w", net.ErrClosed)
+	}
+	if err := c.t.CloseWrite(); err != nil {
+		return fmt.Errorf("netpoll: end the output: %w", err)
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	if len(c.out) > 0 {
+		return errOutputWaits
+	}
+	return c.inner.CloseWrite()
 }
 
 // Close implements Conn. The peer is told by a close_notify if the socket takes
