@@ -116,7 +116,7 @@ func kafkaUsable(ctx context.Context, cfg *boot.Config) error {
 	if err != nil {
 		return err
 	}
-	err = prepareKafka(ctx, b)
+	err = prepareKafka(ctx, &look, b)
 	if missing && errors.Is(err, bus.ErrTopicMissing) {
 		err = nil // the start makes it
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/bus/kafkatest"
+	"holdfast/internal/certtest"
 	"holdfast/internal/redis/redistest"
 )
 
@@ -111,8 +112,9 @@ func unusable(t *testing.T, cfg, want string) {
 // A key of how the brokers are reached is wrong, and that one is named.
 func testKafkaStranger(t *testing.T, broker kafkatest.Secure, prefix string) {
 	redis := redistest.Start(t)
-	other := kafkatest.NewCA(t)
+	other := certtest.NewCA(t).File
 	empty := file(t, "nothing")
+	stranger := certtest.NewCA(t).Sign("holdfast")
 	_, port, err := net.SplitHostPort(broker.SASLTLS)
 	if err != nil {
 		t.Fatal(err)
@@ -132,6 +134,9 @@ func testKafkaStranger(t *testing.T, broker kafkatest.Secure, prefix string) {
 		{broker.TLS, "", "bus.tls: "},
 		{broker.Addr, "tls: true, ca: CA", "bus.tls: "},
 		{"localhost:" + port, "tls: true, ca: CA, username: holdfast, password: right", "bus.brokers: "}, // the certificate has the number
+		{broker.Mutual, "tls: true, ca: CA", "bus.cert: "},
+		{broker.Mutual, fmt.Sprintf("tls: true, ca: CA, cert: %s, key: %s", stranger.Cert, stranger.Key), "bus.cert: "},
+		{broker.TLS, fmt.Sprintf("tls: true, ca: CA, cert: %s, key: %s", stranger.Cert, empty), "bus.cert, bus.key: "},
 		{"127.0.0.1:1", "tls: true, ca: CA, username: holdfast, password: right", "bus.brokers: "},
 	} {
 		bus := strings.ReplaceAll(tt.bus, "CA", broker.CA)
@@ -143,14 +148,24 @@ func testKafkaStranger(t *testing.T, broker kafkatest.Secure, prefix string) {
 	}
 }
 
-// A gateway and an API that must show who they are.
+// A gateway and an API that must show who they are, by a password or by a certificate.
 func testKafkaSecure(t *testing.T, broker kafkatest.Secure, prefix string) {
-	defer http.DefaultClient.CloseIdleConnections()
-	redis := redistest.Start(t)
-	config := func(identity string) string {
-		return kafkaConfig(t, redis.Addr, broker.SASLTLS, identity, fmt.Sprintf(
-			"tls: true, ca: %s, username: %s, password: %s, prefix: %s", broker.CA, kafkatest.User, kafkatest.Password, prefix))
+	own := broker.Signer.Sign("holdfast")
+	for name, c := range map[string]struct{ addr, bus string }{
+		"SASL":   {broker.SASLTLS, fmt.Sprintf("username: %s, password: %s", kafkatest.User, kafkatest.Password)},
+		"mutual": {broker.Mutual, fmt.Sprintf("cert: %s, key: %s", own.Cert, own.Key)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus := fmt.Sprintf("tls: true, ca: %s, %s, prefix: %s-%s", broker.CA, c.bus, prefix, name)
+			redis := redistest.Start(t)
+			passesKafka(t, func(identity string) string { return kafkaConfig(t, redis.Addr, c.addr, identity, bus) })
+		})
 	}
+}
+
+func passesKafka(t *testing.T, config func(identity string) string) {
+	t.Helper()
+	defer http.DefaultClient.CloseIdleConnections()
 	api := start(t, "api", "--config", config("api")).await(t, `api +(http://\S+)`)[1]
 	gateway := start(t, "gateway", "--config", config("gw")).await(t, `clients +(http://\S+)`)[1]
 	ann := newGuest(t, gateway, "doc-1")

@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"holdfast/internal/api"
@@ -121,30 +122,6 @@ func (s *stores) openMemory(cfg *boot.Config) {
 	}
 }
 
-// dialRedis connects to the Redis that the configuration names, as id. It fails with the
-// key that is to be mended.
-func dialRedis(ctx context.Context, cfg *boot.Config, id string) (redis.Client, error) {
-	opts := redis.Options{
-		Addrs: cfg.Store.Addrs, Username: cfg.Store.Username, Password: string(cfg.Store.Password), DB: cfg.Store.DB,
-		Name: "holdfast-" + id,
-	}
-	if cfg.Store.TLS {
-		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	opts.Sentinel = redis.Sentinel{
-		Master: cfg.Store.Sentinel.Master, Username: cfg.Store.Sentinel.Username, Password: string(cfg.Store.Sentinel.Password),
-	}
-	client, err := redis.Open(ctx, opts)
-	if err != nil {
-		key := wrongKey(err)
-		if cfg.Store.TLS && errors.Is(err, context.DeadlineExceeded) {
-			key = "store.tls" // a server that does not speak it just says nothing
-		}
-		return nil, fmt.Errorf("%s: %w", key, err)
-	}
-	return client, nil
-}
-
 // openRedis puts Redis behind what the configuration wants there.
 func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
 	client, err := dialRedis(ctx, cfg, s.identity)
@@ -194,6 +171,40 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 	return nil
 }
 
+// dialRedis connects to the Redis that the configuration names, as id. It fails with the
+// key that is to be mended.
+func dialRedis(ctx context.Context, cfg *boot.Config, id string) (redis.Client, error) {
+	c := &cfg.Store
+	opts := redis.Options{
+		Addrs: c.Addrs, Username: c.Username, Password: string(c.Password), DB: c.DB, Name: "holdfast-" + id,
+		Sentinel: redis.Sentinel{
+			Master: c.Sentinel.Master, Username: c.Sentinel.Username, Password: string(c.Sentinel.Password),
+		},
+	}
+	if c.TLS {
+		var err error
+		if opts.TLS, err = boot.ClientTLS("store", c.CA, c.Cert, c.Key); err != nil {
+			return nil, err
+		}
+	}
+	client, err := redis.Open(ctx, opts)
+	if err != nil {
+		if why := untakenBy(ctx, err, c.Addrs, opts.TLS); why != nil {
+			err = why
+		}
+		key := wrongKey(err)
+		if c.TLS && errors.Is(err, context.DeadlineExceeded) {
+			key = "store.tls" // a server that does not speak it just says nothing
+		}
+		hint := ""
+		if !c.TLS && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) {
+			hint = "; a server that wants TLS breaks off like this (store.tls)"
+		}
+		return nil, fmt.Errorf("%s: %w%s", key, err, hint)
+	}
+	return client, nil
+}
+
 // openKafka makes Kafka the bus.
 func (s *stores) openKafka(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
 	meter := newCallMeter("holdfast_kafka", "Kafka", bus.KafkaFamilies())
@@ -202,7 +213,7 @@ func (s *stores) openKafka(ctx context.Context, cfg *boot.Config, log *slog.Logg
 		return err
 	}
 	s.closers = append(s.closers, b.Close)
-	if err := prepareKafka(ctx, b); err != nil {
+	if err := prepareKafka(ctx, cfg, b); err != nil {
 		return err
 	}
 	warnings, err := b.Durability(ctx)
@@ -236,12 +247,9 @@ func newKafka(
 		MaxRecord: int32(min(max(l.MaxPayload+l.AttachmentBytes, l.PushBytes)+1<<20, 90<<20)),
 		UpItems:   l.UpstreamEvents, UpBytes: int64(l.UpstreamBytes), Log: log, Observe: observe,
 	}
-	if c.TLS {
-		roots, err := certificatesOf(c.CA)
-		if err != nil {
-			return nil, fmt.Errorf("bus.ca: %w", err)
-		}
-		opts.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	var err error
+	if opts.TLS, err = kafkaTLS(c); err != nil {
+		return nil, err
 	}
 	b, err := bus.NewKafka(opts)
 	if err != nil {
@@ -250,31 +258,28 @@ func newKafka(
 	return b, nil
 }
 
+// kafkaTLS is nil where TLS is not spoken.
+func kafkaTLS(c *boot.Bus) (*tls.Config, error) {
+	if !c.TLS {
+		return nil, nil
+	}
+	return boot.ClientTLS("bus", c.CA, c.Cert, c.Key)
+}
+
 // prepareKafka fails with the key that is to be mended when Kafka cannot be used.
-func prepareKafka(ctx context.Context, b *bus.Kafka) error {
+func prepareKafka(ctx context.Context, cfg *boot.Config, b *bus.Kafka) error {
 	if err := b.Reach(ctx); err != nil {
+		if conf, bad := kafkaTLS(&cfg.Bus); bad == nil {
+			if why := untakenBy(ctx, err, cfg.Bus.Brokers, conf); why != nil {
+				err = why
+			}
+		}
 		return fmt.Errorf("%s: %w", wrongKafkaKey(err, "bus.brokers"), err)
 	}
 	if err := b.PrepareTopics(ctx); err != nil {
 		return fmt.Errorf("%s: %w", wrongKafkaKey(err, "bus.prefix"), err)
 	}
 	return nil
-}
-
-// certificatesOf reads a file of them; nil, which is those of the system, without one.
-func certificatesOf(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s has no certificate in PEM", file)
-	}
-	return pool, nil
 }
 
 // durability tells the operator how much of what is acknowledged survives Redis.

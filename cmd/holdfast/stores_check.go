@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"time"
 
@@ -15,8 +17,14 @@ import (
 // symptom is which key of the configuration an error is about that has this in it.
 type symptom struct{ part, key string }
 
+// untaken is what servers say of the certificate that they are shown, or are not.
+var untaken = regexp.MustCompile(`remote error: tls: (certificate required|bad certificate|(unknown|expired|revoked|unsupported) certificate|error decrypting message)`)
+
 // wrongKey returns which key of the configuration an error of Redis is about.
 func wrongKey(err error) string {
+	if untaken.MatchString(err.Error()) {
+		return "store.cert"
+	}
 	return keyOf(err, "store.addrs", []symptom{
 		{"WRONGPASS", "store.password"},
 		{"NOAUTH", "store.password"},
@@ -25,13 +33,20 @@ func wrongKey(err error) string {
 		{"DB index", "store.db"},
 		{"SELECT is not allowed", "store.db"},
 		{"No such master", "store.sentinel.master"},
+		// A certificate for another name: the server is known by one that is not in it.
+		{"certificate is valid for", "store.addrs"},
+		{"certificate is not valid for any names", "store.addrs"},
+		{"doesn't contain any IP SANs", "store.addrs"},
+		{"x509:", "store.ca"},
 		{"tls:", "store.tls"},
-		{"x509:", "store.tls"},
 	})
 }
 
 // wrongKafkaKey returns which key an error of Kafka is about.
 func wrongKafkaKey(err error, otherwise string) string {
+	if untaken.MatchString(err.Error()) {
+		return "bus.cert"
+	}
 	return keyOf(err, otherwise, []symptom{
 		{"SASL_AUTHENTICATION_FAILED", "bus.password"},
 		{"UNSUPPORTED_SASL_MECHANISM", "bus.mechanism"},
@@ -49,6 +64,31 @@ func wrongKafkaKey(err error, otherwise string) string {
 		{"unable to dial", "bus.brokers"}, // one that another broker has told of
 		{"INVALID_REPLICATION_FACTOR", "bus.replication"},
 	})
+}
+
+// untakenBy finds out what a server says of the certificate that it is shown. By TLS 1.3 it
+// says so when the client takes the connection for made; one that writes at once may see
+// no more than that the connection broke. Nil: it takes it, or the error tells already.
+func untakenBy(ctx context.Context, err error, addrs []string, conf *tls.Config) error {
+	if conf == nil || strings.Contains(err.Error(), "tls:") || strings.Contains(err.Error(), "x509:") {
+		return nil
+	}
+	for _, addr := range addrs {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		d := tls.Dialer{Config: conf}
+		nc, err := d.DialContext(ctx, "tcp", addr)
+		cancel()
+		if err != nil {
+			continue
+		}
+		_ = nc.SetReadDeadline(time.Now().Add(time.Second))
+		_, err = nc.Read(make([]byte, 1)) // a server that is content says nothing unasked
+		_ = nc.Close()
+		if err != nil && untaken.MatchString(err.Error()) {
+			return fmt.Errorf("%s refuses: %w", addr, err)
+		}
+	}
+	return nil
 }
 
 // keyOf returns the key of the first symptom that an error has.

@@ -350,8 +350,14 @@ type Store struct {
 	Password Secret `key:"password"`
 	// Redis database; a Cluster has only 0.
 	DB int `key:"db" default:"0"`
-	// Speak TLS to Redis.
+	// Speak TLS to Redis, and to sentinels.
 	TLS bool `key:"tls" default:"false"`
+	// File with the certificates (PEM) of those who may have signed the servers'. Default: the system's.
+	CA string `key:"ca"`
+	// File with the chain of a certificate (PEM) to show to servers that want one. A changed file is read again for new connections.
+	Cert string `key:"cert"`
+	// File with its private key (PEM).
+	Key string `key:"key"`
 	// How often a gateway compares what it holds with what Redis has recorded of it, and mends what differs; 0 for never.
 	Audit time.Duration `key:"audit" default:"10m"`
 }
@@ -381,6 +387,10 @@ type Bus struct {
 	TLS bool `key:"tls" default:"false"`
 	// File with the certificates (PEM) of those who may have signed the brokers'. Default: the system's.
 	CA string `key:"ca"`
+	// File with the chain of a certificate (PEM) to show to brokers that want one (`ssl.client.auth`). A changed file is read again for new connections.
+	Cert string `key:"cert"`
+	// File with its private key (PEM).
+	Key string `key:"key"`
 }
 
 // Log is what the process writes about itself.

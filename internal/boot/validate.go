@@ -272,10 +272,19 @@ func (d *decoder) checkKafka(cfg *Config) {
 	case b.Username != "" && !b.TLS && (b.Mechanism == "" || b.Mechanism == "PLAIN"):
 		cfg.warn("bus.password goes over the network in the clear: set bus.tls, or a bus.mechanism that does not show it")
 	}
-	if b.CA != "" && !b.TLS {
-		d.wrong("bus.ca", "set, while bus.tls is false")
+	d.checkClientTLS("bus", b.TLS, b.CA, b.Cert, b.Key)
+}
+
+// checkClientTLS checks how a server of the key path is spoken to.
+func (d *decoder) checkClientTLS(path string, on bool, ca, cert, key string) {
+	for _, k := range []struct{ name, file string }{{"ca", ca}, {"cert", cert}, {"key", key}} {
+		at := path + "." + k.name
+		if k.file != "" && !on {
+			d.wrong(at, "set, while %s.tls is false", path)
+		}
+		d.readable(at, k.file, false)
 	}
-	d.readable("bus.ca", b.CA, false)
+	d.checkPair(path, cert, key)
 }
 
 func (d *decoder) checkStores(cfg *Config) {
@@ -287,6 +296,9 @@ func (d *decoder) checkStores(cfg *Config) {
 	}
 	if cfg.Store.Sentinel.Master == "" && (cfg.Store.Sentinel.Username != "" || cfg.Store.Sentinel.Password != "") {
 		d.wrong("store.sentinel.master", "missing, while another key of store.sentinel is set")
+	}
+	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
+		d.checkClientTLS("store", cfg.Store.TLS, cfg.Store.CA, cfg.Store.Cert, cfg.Store.Key)
 	}
 	if cfg.Bus.Kind == "kafka" {
 		d.checkKafka(cfg)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"holdfast/internal/bus/kafkatest"
+	"holdfast/internal/certtest"
 	"holdfast/internal/message"
 )
 
@@ -22,6 +23,14 @@ func testKafkaSecure(t *testing.T, k *kafkaWorld, prefix string) {
 	if !known.RootCAs.AppendCertsFromPEM(text) {
 		t.Fatalf("no certificate: %s", text)
 	}
+	shown := func(ca *certtest.CA) *tls.Config {
+		pair := ca.Sign("holdfast")
+		cert, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Config{RootCAs: known.RootCAs, Certificates: []tls.Certificate{cert}}
+	}
 	for i, tt := range []struct {
 		addr                string
 		tls                 *tls.Config
@@ -33,6 +42,7 @@ func testKafkaSecure(t *testing.T, k *kafkaWorld, prefix string) {
 		{k.secure.SASLTLS, known, "PLAIN", kafkatest.Password, ""},
 		{k.secure.SASLTLS, known, "SCRAM-SHA-256", kafkatest.Password, ""},
 		{k.secure.SASLTLS, known, "SCRAM-SHA-512", kafkatest.Password, ""},
+		{k.secure.Mutual, shown(k.secure.Signer), "", "", ""},
 		{k.secure.Plain, nil, "", kafkatest.Password, ""},
 		{k.secure.Plain, nil, "SCRAM-SHA-512", kafkatest.Password, ""},
 
@@ -41,6 +51,8 @@ func testKafkaSecure(t *testing.T, k *kafkaWorld, prefix string) {
 		{k.secure.SASLTLS, known, "", "", "is SASL missing"},
 		{k.secure.SASLTLS, unknown, "", kafkatest.Password, "x509: certificate signed by unknown authority"},
 		{k.secure.SASLTLS, nil, "", kafkatest.Password, "tls alert"},
+		{k.secure.Mutual, known, "", "", "tls: "},
+		{k.secure.Mutual, shown(certtest.NewCA(t)), "", "", "tls: "},
 	} {
 		opts := k.options(fmt.Sprint(prefix, i))
 		opts.Brokers, opts.TLS, opts.Mechanism = []string{tt.addr}, tt.tls, tt.mechanism

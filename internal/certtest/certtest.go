@@ -33,7 +33,7 @@ type Pair struct{ Cert, Key string }
 // NewCA makes a CA that has signed nothing yet.
 func NewCA(t testing.TB) *CA {
 	t.Helper()
-	root := template("CA of a test")
+	root := template("CA of a test " + rand.Text()) // one that has the name of another is that one renewed, to some
 	root.IsCA, root.BasicConstraintsValid, root.KeyUsage = true, true, x509.KeyUsageCertSign
 	c := &CA{t: t, cert: root, key: newKey(t)}
 	c.File = filepath.Join(t.TempDir(), "ca.pem")

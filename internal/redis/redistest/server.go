@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/internal/certtest"
 )
 
 // Server is one running redis-server.
@@ -39,6 +41,31 @@ const startTimeout = 20 * time.Second
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return start(t, nil, args...)
+}
+
+// Secure is a server that speaks TLS as well.
+type Secure struct {
+	*Server        // Addr is in the clear
+	TLS     string // host:port
+	Signer  *certtest.CA
+}
+
+// StartSecure starts a server as [Start] does, which also listens to TLS with a
+// certificate for 127.0.0.1. args may ask for more, as "--tls-auth-clients", "yes" does.
+// Without that it takes clients which show none.
+func StartSecure(t testing.TB, args ...string) Secure {
+	t.Helper()
+	s := Secure{Signer: certtest.NewCA(t), TLS: freeAddr(t)}
+	_, port, err := net.SplitHostPort(s.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := s.Signer.Sign("redis")
+	s.Server = Start(t, append([]string{
+		"--tls-port", port, "--tls-cert-file", pair.Cert, "--tls-key-file", pair.Key,
+		"--tls-ca-cert-file", s.Signer.File, "--tls-auth-clients", "no",
+	}, args...)...)
+	return s
 }
 
 // start starts a server whose command line begins with first, a configuration file.
