@@ -60,45 +60,28 @@ func (p *process) run(w *world) error {
 			log.Warn("the stores were not closed in an orderly way", "err", err)
 		}
 	}()
-	p.metrics = boot.NewMetrics(version(), p.kind)
-	p.queues, p.meters = newQueues(p.metrics), newMeters(p.metrics)
-	for _, export := range p.stores.export {
-		export(p.metrics, p.queues)
-	}
-	if p.tracer, err = boot.NewTracer(w.ctx, p.cfg.Tracing, version(), p.kind, p.stores.identity, log); err != nil {
+	if err := p.measure(w.ctx); err != nil {
 		return err
 	}
 	if p.tracer != nil {
-		registerTracer(p.metrics, p.tracer)
 		defer p.closeTracer(w.ctx)
 	}
 	p.ready = boot.NewReadiness(string(p.kind))
 	p.services = append(p.services, boot.Service{Name: "stores", Run: p.stores.sweep})
-
-	apiListener, err := boot.Listen(p.cfg.APIListen, "api_listen")
+	api, err := p.listenAPI(level)
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, func() { _ = apiListener.Close() })
-	apiDoor := boot.NewPatient(apiListener, "api_listen", 0, p.log)
-	registerPauses(p.metrics, "api_listen", apiDoor.Pauses)
-	backends, admin, err := p.addAPI()
-	if err != nil {
-		return err
-	}
-	debug := boot.DebugMux(p.metrics, p.ready, level)
-	p.services = append(p.services, boot.HTTPService("api_listen", apiDoor, apiServer(debug, backends, admin), time.Second))
-
 	var clients net.Addr
 	if p.gateway {
-		if clients, err = p.addGateway(w.ctx, apiListener.Addr()); err != nil {
+		if clients, err = p.addGateway(w.ctx, api); err != nil {
 			return err
 		}
 	}
 	p.services = append(p.services, boot.Service{Name: string(p.kind), Run: func(ctx context.Context, started func()) error {
 		p.ready.Set(string(p.kind), nil)
 		started()
-		p.up(clients, apiListener.Addr())
+		p.up(clients, api)
 		<-ctx.Done()
 		p.ready.Set(string(p.kind), errors.New("stopping"))
 		return nil
@@ -111,6 +94,21 @@ func (p *process) run(w *world) error {
 	})
 }
 
+// measure makes what tells of the process: its metrics, with those of the stores, and its
+// tracer.
+func (p *process) measure(ctx context.Context) (err error) {
+	p.metrics = boot.NewMetrics(version(), p.kind)
+	p.queues, p.meters = newQueues(p.metrics), newMeters(p.metrics)
+	for _, export := range p.stores.export {
+		export(p.metrics, p.queues)
+	}
+	p.tracer, err = boot.NewTracer(ctx, p.cfg.Tracing, version(), p.kind, p.stores.identity, p.log)
+	if p.tracer != nil {
+		registerTracer(p.metrics, p.tracer)
+	}
+	return err
+}
+
 // closeTracer sends the last spans.
 func (p *process) closeTracer(ctx context.Context) {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
@@ -118,6 +116,24 @@ func (p *process) closeTracer(ctx context.Context) {
 	if err := p.tracer.Close(end); err != nil {
 		p.log.Warn("some spans were not sent", "err", err)
 	}
+}
+
+// listenAPI adds what is served at api_listen and returns its address.
+func (p *process) listenAPI(level *slog.LevelVar) (net.Addr, error) {
+	listener, err := boot.Listen(p.cfg.APIListen, "api_listen")
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() { _ = listener.Close() })
+	door := boot.NewPatient(listener, "api_listen", 0, p.log)
+	registerPauses(p.metrics, "api_listen", door.Pauses)
+	backends, admin, err := p.addAPI()
+	if err != nil {
+		return nil, err
+	}
+	debug := boot.DebugMux(p.metrics, p.ready, level)
+	p.services = append(p.services, boot.HTTPService("api_listen", door, apiServer(debug, backends, admin), time.Second))
+	return listener.Addr(), nil
 }
 
 // addAPI adds ws-api and returns its handler and that of the console; without one,
