@@ -128,3 +128,28 @@ func TestArchitectureNamesFunctions(t *testing.T) {
 		}
 	}
 }
+
+// Who looks for something in internal/gateway, which has more files than one can take in,
+// finds each of them in the doc of the package.
+func TestGatewayNamesItsFiles(t *testing.T) {
+	text, err := os.ReadFile("internal/gateway/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, found := strings.Cut(string(text), "by the names of files")
+	if !found {
+		t.Fatal("the doc of internal/gateway has no list of files")
+	}
+	files, err := fs.Glob(os.DirFS("internal/gateway"), "*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`[a-z_]+…?`).FindAllString(list, -1)
+	for _, file := range files {
+		name := strings.TrimSuffix(file, ".go")
+		family, _, _ := strings.Cut(name, "_")
+		if name != "doc" && !strings.HasSuffix(name, "_test") && !slices.Contains(named, name) && !slices.Contains(named, family+"…") {
+			t.Errorf("the doc of internal/gateway does not say what %s is about", file)
+		}
+	}
+}

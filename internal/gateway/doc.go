@@ -26,11 +26,11 @@
 //	origin, cors, bundle, devices
 //	conn, socket, output               a session with what carries it, in both directions
 //	connect, verdict, join             clients come in, and into rooms
-//	backlog                            events go up
+//	up, backlog                        events go up
 //	calls, deliver, jobs, filter       records come down
 //	heads, producers                   records that the bus has lost
-//	recovery, offset, save, claims,    clients that come back
-//	twice
+//	recovery, offset, save, claims     clients that come back
+//	twice, recent                      what a client has had and does not get again
 //	passage, arrive, adopt, depart,    sessions that go from node to node, and requests that are passed on
 //	moved, peers, forward
 //	registrar, walk, audit             what is written to the registry

@@ -7,11 +7,14 @@ import { Api } from './harness/api.mjs';
 import { StubBackend, argsOf, connectEvent, disconnectEvent } from './harness/backend.mjs';
 import { connected, makeClient, transports } from './harness/clients.mjs';
 import { startCluster } from './harness/cluster.mjs';
-import { holdfastOnly } from './harness/target.mjs';
+import { cluster as bus, holdfastOnly } from './harness/target.mjs';
 import { eventually, within } from './harness/wait.mjs';
 
 const room = 'doc';
 const heals = 10_000;
+// When the other ws-api has the sessions of one that died. Kafka takes a consumer for dead
+// after 6 s, and what follows takes 1 to 4 more on a busy machine.
+const takenOver = bus === 'kafka' ? 20_000 : heals;
 
 /** A cluster with people in one room, who get numbered pushes and send numbered events all the time. */
 class Traffic {
@@ -227,7 +230,7 @@ describe('kill -9 in the middle of traffic', { ...holdfastOnly('it is one proces
     await eventually(() => all.people.every((person, i) => person.acked.length > before[i] + 20), () => {
       const more = all.people.map((person, i) => `${person.name} ${person.acked.length - before[i]}`);
       return `events are not acknowledged; since the kill: ${more}`;
-    }, heals);
+    }, takenOver);
     t.diagnostic(`all are acknowledged again after ${Math.round(performance.now() - killed)} ms`);
     await all.more(50);
     await all.check();
