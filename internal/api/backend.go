@@ -261,8 +261,16 @@ func (b *grpcBackend) handle(ctx context.Context, ev *pb.Event) (*pb.EventReply,
 		return resp.Msg, nil
 	}
 	var rpc *connect.Error
-	if errors.As(err, &rpc) && connect.IsWireError(err) && ctx.Err() == nil {
+	switch {
+	case !errors.As(err, &rpc) || ctx.Err() != nil:
+		return nil, b.transportFailure(ctx, err)
+	case connect.IsWireError(err):
 		return nil, &failure{codeName(rpc.Code()), rpc.Message(), nil}
+	case strings.HasPrefix(rpc.Message(), "HTTP status "):
+		return nil, &failure{codeName(rpc.Code()), fmt.Sprintf("backend %s answered %s", b.name, rpc.Message()), nil}
+	case rpc.Code() == connect.CodeUnavailable || rpc.Code() == connect.CodeCanceled:
+		return nil, b.transportFailure(ctx, err)
 	}
-	return nil, b.transportFailure(ctx, err)
+	// An answer has come: too large, of another type, or no EventReply.
+	return nil, &failure{codeInternal, fmt.Sprintf("backend %s gave an answer that is not valid", b.name), err}
 }

@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -176,12 +178,27 @@ func TestBackendFailures(t *testing.T) {
 			io.WriteString(w, body)
 		}
 	}
+	frame := func(length uint32, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/grpc")
+			w.Header().Set("Trailer", "Grpc-Status")
+			w.Write(binary.BigEndian.AppendUint32([]byte{0}, length))
+			io.WriteString(w, body)
+			w.Header().Set("Grpc-Status", "0")
+		}
+	}
 	for _, c := range []struct {
 		name    string
 		handler http.HandlerFunc
+		grpc    bool // the handler is called by gRPC
 		url     string
 		want    string
 	}{
+		{name: "no gRPC there", grpc: true, handler: answer(200, "<html>"), want: `"code":"INTERNAL","message":"backend app gave an answer that is not valid"`},
+		{name: "no gRPC at that path", grpc: true, handler: answer(404, ""), want: `"code":"UNIMPLEMENTED","message":"backend app answered HTTP status 404`},
+		{name: "a proxy that finds no gRPC", grpc: true, handler: answer(503, ""), want: `"code":"UNAVAILABLE","message":"backend app answered HTTP status 503`},
+		{name: "a reply that is too large", grpc: true, handler: frame(maxReply+1, strings.Repeat("x", maxReply+1)), want: `"code":"INTERNAL","message":"backend app gave an answer that is not valid"`},
+		{name: "a message that is no reply", grpc: true, handler: frame(1, "\xff"), want: `"code":"INTERNAL","message":"backend app gave an answer that is not valid"`},
 		{name: "500", handler: answer(500, "boom"), want: `"code":"INTERNAL","message":"backend app answered 500 Internal Server Error"`},
 		{name: "503", handler: answer(503, ""), want: `"code":"UNAVAILABLE"`},
 		{name: "429", handler: answer(429, ""), want: `"code":"RESOURCE_EXHAUSTED"`},
@@ -203,6 +220,9 @@ func TestBackendFailures(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			ann := w.add("n1", "ann1", "")
+			if c.grpc {
+				c.url = "grpc://" + serveH2C(t, c.handler)
+			}
 			if c.url == "" {
 				srv := httptest.NewServer(c.handler)
 				defer srv.Close()

@@ -247,7 +247,39 @@ func (d *decoder) checkBackends(cfg *Config) {
 		if at := "backends." + name + ".url"; b.URL == "" {
 			d.wrong(at, `missing; as in "http://127.0.0.1:9000"`)
 		}
+		for header, value := range b.Headers {
+			if what := wrongHeader(header, string(value)); what != "" {
+				d.wrong("backends."+name+".headers", "%q %s", header, what)
+			}
+		}
 	}
+	for i, header := range cfg.HTTPHeaders {
+		if !headerName.MatchString(header) {
+			d.wrong(fmt.Sprintf("http_headers[%d]", i), "%q is no name of a header", header)
+		}
+	}
+}
+
+// headerName is what HTTP calls a token.
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+
+// ownHeaders are those of a call that describe it, which HTTP or gRPC sets.
+var ownHeaders = []string{
+	"connection", "content-encoding", "content-length", "content-type", "host", "te", "trailer", "transfer-encoding", "upgrade",
+}
+
+// wrongHeader says why no call could have a header; "" where nothing is wrong. The value
+// may be a secret and is not quoted.
+func wrongHeader(name, value string) string {
+	switch low := strings.ToLower(name); {
+	case !headerName.MatchString(name):
+		return "is no name of a header"
+	case slices.Contains(ownHeaders, low), strings.HasPrefix(low, "grpc-"):
+		return "describes a call, and is set by holdfast"
+	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+		return "has a control character in its value"
+	}
+	return ""
 }
 
 // topicPrefix leaves room for what is added to it: a topic's name has at most 249

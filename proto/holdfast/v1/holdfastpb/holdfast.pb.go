@@ -245,8 +245,8 @@ type Filter struct {
 	AuthTypes []string `protobuf:"bytes,2,rep,name=auth_types,json=authTypes,proto3" json:"auth_types,omitempty"`
 	// Only clients with one of these locales.
 	Locales []string `protobuf:"bytes,3,rep,name=locales,proto3" json:"locales,omitempty"`
-	// Only clients whose application is at least this version (semantic version).
-	// A client that did not tell its version is left out.
+	// Only clients whose application is at least this version (semantic version: a
+	// pre-release is below its release). A client that told none is left out.
 	MinClientVersion string `protobuf:"bytes,4,opt,name=min_client_version,json=minClientVersion,proto3" json:"min_client_version,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -322,7 +322,8 @@ type Payload struct {
 	// always come as json.
 	Msgpack []byte `protobuf:"bytes,2,opt,name=msgpack,proto3" json:"msgpack,omitempty"`
 	// Binary arguments of json, by number. A push has at most 10 unless the
-	// operator allows more, for stock clients disconnect when they get more.
+	// operator allows more, for stock clients disconnect when they get more; binary
+	// values in msgpack count as well.
 	Attachments   [][]byte `protobuf:"bytes,3,rep,name=attachments,proto3" json:"attachments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -892,9 +893,11 @@ type Event struct {
 	// any, and the times X-Time-Received, X-Time-Enqueued, X-Time-Dequeued and
 	// X-Time-Routed (RFC 3339) of the event's way to you. A client cannot set them.
 	Headers map[string]string `protobuf:"bytes,9,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The query of the handshake's URL. A v2 client has its credentials here.
+	// The query of the handshake's URL, without what is Engine.IO's own (EIO, transport,
+	// sid, t, b64, j). A v2 client has its credentials here.
 	Query map[string]string `protobuf:"bytes,10,rep,name=query,proto3" json:"query,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Those headers of the handshake that the operator's allow-list passes on.
+	// Those headers of the handshake that the operator's allow-list passes on, spelt as
+	// HTTP spells them: User-Agent.
 	HttpHeaders map[string]string `protobuf:"bytes,11,rep,name=http_headers,json=httpHeaders,proto3" json:"http_headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Of a CONNECT: the client was away for a moment only and has kept its ID, its
 	// rooms and its messages.

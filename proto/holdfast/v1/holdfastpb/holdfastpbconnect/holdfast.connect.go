@@ -478,7 +478,8 @@ type EventServiceClient interface {
 	//
 	// The events of one browser session come to you one at a time: the next one
 	// follows when you have acknowledged the one before, and what your reply asked
-	// for has been carried out by then. A stream needs HTTP/2.
+	// for has been carried out by then. When you close your side, the stream ends once
+	// your replies have been carried out. A stream needs HTTP/2.
 	Subscribe(context.Context) *connect.BidiStreamForClient[holdfastpb.SubscribeRequest, holdfastpb.SubscribeResponse]
 }
 
@@ -521,7 +522,8 @@ type EventServiceHandler interface {
 	//
 	// The events of one browser session come to you one at a time: the next one
 	// follows when you have acknowledged the one before, and what your reply asked
-	// for has been carried out by then. A stream needs HTTP/2.
+	// for has been carried out by then. When you close your side, the stream ends once
+	// your replies have been carried out. A stream needs HTTP/2.
 	Subscribe(context.Context, *connect.BidiStream[holdfastpb.SubscribeRequest, holdfastpb.SubscribeResponse]) error
 }
 
