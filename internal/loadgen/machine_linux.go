@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,4 +31,36 @@ func modelName(cpuinfo string) string {
 		}
 	}
 	return ""
+}
+
+func processors() jiffies {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return jiffies{}
+	}
+	return firstLine(string(text))
+}
+
+// firstLine reads that of /proc/stat: the times of all processors as user, nice and
+// system, then idle and waiting for a disk, then others that are busy. What guests used
+// is in user and nice already.
+//
+//	cpu  4705 150 1120 16250 520 0 30 0 0 0
+func firstLine(stat string) (j jiffies) {
+	line, _, _ := strings.Cut(stat, "\n")
+	f := strings.Fields(line)
+	if len(f) < 6 || f[0] != "cpu" {
+		return jiffies{}
+	}
+	for i, field := range f[1:min(len(f), 9)] {
+		n, err := strconv.ParseUint(field, 10, 64)
+		if err != nil {
+			return jiffies{}
+		}
+		j.all += n
+		if i != 3 && i != 4 {
+			j.busy += n
+		}
+	}
+	return j
 }

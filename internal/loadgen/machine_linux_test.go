@@ -19,3 +19,22 @@ func TestMachine(t *testing.T) {
 		t.Errorf("the processor is %q", got)
 	}
 }
+
+func TestProcessors(t *testing.T) {
+	before := firstLine("cpu  4705 150 1120 16250 520 0 30 0 7 0\ncpu0 1 2 3 4 5\n")
+	after := firstLine("cpu  4725 150 1130 16300 530 0 30 0 7 0\n")
+	if got := after.since(before); got < .333 || got > .334 {
+		t.Errorf("%v of the processors were busy, want a third", got)
+	}
+	if got := before.since(after); got != 0 {
+		t.Errorf("%v of them were busy in no time", got)
+	}
+	for _, odd := range []string{"", "cpu\n", "cpu a b c d e f\n", "intr 1 2 3 4 5 6\n"} {
+		if got := firstLine(odd); got != (jiffies{}) {
+			t.Errorf("%q is %v", odd, got)
+		}
+	}
+	if now := processors(); now.busy == 0 || now.all <= now.busy {
+		t.Errorf("this machine was busy for %v", now)
+	}
+}

@@ -54,6 +54,7 @@ type Sample struct {
 	CPU       float64 `json:"cpu"` // of the server: 1 is one processor
 	RSS       float64 `json:"rssMB"`
 	Busy      float64 `json:"generatorCPU"` // of the busiest of the clients' processes
+	Machine   float64 `json:"machineCPU"`   // of the clients' machine: 1 is all of its processors
 }
 
 // recorder plays a scenario and samples the clients and the server meanwhile. One
@@ -71,6 +72,8 @@ type recorder struct {
 	last    time.Time          // when the last sample was taken that is among the result's
 	used    Usage              // then
 	since   Stats              // and what happened since
+	whole   jiffies            // and the machine's
+	began   jiffies            // the machine's at the beginning
 	waited  time.Duration      // for answers at the end of a phase
 
 	pusher     Pusher        // nil when the scenario does not push
@@ -101,6 +104,8 @@ func (r *recorder) record(ctx context.Context, play func(context.Context, *recor
 		return err
 	}
 	r.last, r.used = r.result.Began, r.usage
+	r.began = processors()
+	r.whole = r.began
 	r.result.Samples = []Sample{{RSS: float64(r.usage.RSS) / 1e6}}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -184,7 +189,9 @@ func (r *recorder) sample(ctx context.Context) error {
 	if r.pid != 0 {
 		s.CPU, s.RSS = (r.usage.CPU-r.used.CPU).Seconds()/d, float64(r.usage.RSS)/1e6
 	}
-	r.last, r.used = now, r.usage
+	whole := processors()
+	s.Machine = whole.since(r.whole)
+	r.last, r.used, r.whole = now, r.usage, whole
 	r.result.Samples = append(r.result.Samples, s)
 	r.progress(&s)
 	if t := &r.result.Total; err == nil && r.there.Load() && up == 0 && st.Arrived == 0 && t.Lost > 0 {
@@ -234,15 +241,22 @@ func (r *recorder) progress(s *Sample) {
 	if s.Busy >= busy {
 		line += fmt.Sprintf(", CLIENTS %.0f %% CPU", s.Busy*100)
 	}
+	if s.Machine >= full {
+		line += fmt.Sprintf(", MACHINE %.0f %% CPU", s.Machine*100)
+	}
 	if t := &r.result.Total; t.Failed+t.Lost > 0 {
 		line += fmt.Sprintf(", %d failed, %d lost", t.Failed, t.Lost)
 	}
 	r.run.Log(line)
 }
 
-// busy is from which share of a processor on a process of clients, which has one
-// goroutine for what they read and write, has little left.
-const busy = .8
+const (
+	// busy is from which share of a processor on a process of clients, which has one
+	// goroutine for what they read and write, has little left.
+	busy = .8
+	// full is from which share of all processors on somebody is kept waiting for one.
+	full = .95
+)
 
 // now takes a sample at once.
 func (r *recorder) now() snapshot {
@@ -310,6 +324,9 @@ func (r *recorder) distributions() {
 	}
 	if t.Busy > 0 {
 		r.figure("generator-cpu", t.Busy*100, "%")
+	}
+	if whole := processors().since(r.began); whole > 0 {
+		r.figure("machine-cpu", whole*100, "% of all")
 	}
 	if t.Requests > 0 {
 		r.figure("requests", float64(t.Requests), "polls and posts")
