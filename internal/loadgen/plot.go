@@ -95,12 +95,12 @@ type scale struct {
 	at    func(v float64) float64
 }
 
-// extremes are the largest value of lines and the smallest that is above zero; 0
-// without any.
-func extremes(lines []Line) (least, most float64) {
+// extremes are the largest value of lines, and the smallest above zero where x is at
+// least from; 0 without any.
+func extremes(lines []Line, from float64) (least, most float64) {
 	for _, l := range lines {
-		for _, y := range l.Y {
-			if y > 0 && (least == 0 || y < least) {
+		for i, y := range l.Y {
+			if y > 0 && (least == 0 || y < least) && l.X[i] >= from {
 				least = y
 			}
 			most = max(most, y)
@@ -111,7 +111,7 @@ func extremes(lines []Line) (least, most float64) {
 
 // linear begins at zero.
 func linear(lines []Line) scale {
-	_, most := extremes(lines)
+	_, most := extremes(lines, 0)
 	step := niceStep(most / 4)
 	most = max(math.Ceil(most/step)*step, step)
 	s := scale{at: func(v float64) float64 { return v / most }}
@@ -128,11 +128,18 @@ const (
 	mostDecades   = 6
 )
 
-// logarithmic has whole decades.
+// median is where Percentiles has half of all.
+const median = .3
+
+// logarithmic has whole decades, for lines of Percentiles: from the least of their
+// medians, for how quick the quickest were is of no interest.
 func logarithmic(lines []Line) scale {
-	least, most := extremes(lines)
+	least, most := extremes(lines, median)
 	if most == 0 {
-		least, most = 1, 1
+		most = 1
+	}
+	if least == 0 {
+		least = most
 	}
 	high := math.Ceil(math.Log10(most))
 	low := min(max(math.Floor(math.Log10(least)), high-mostDecades), high-fewestDecades)
