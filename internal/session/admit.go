@@ -146,7 +146,7 @@ func (s *Session) sendPacket(o *Outgoing, p socketio.Packet, now int64) error {
 		if err != nil {
 			return fmt.Errorf("write a packet as MessagePack: %w", err)
 		}
-		o.attachments = [][]byte{b}
+		o.text, o.attachments = nil, [][]byte{b} // without memory for a text: that would be an empty one
 	default:
 		o.text, o.attachments = socketio.Append(append(o.text, '4'), p), p.Binary
 	}

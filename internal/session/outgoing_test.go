@@ -154,6 +154,7 @@ func TestAckForms(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := tt.begin(t)
+			d.acts.Reuse(&Outgoing{lone: true, text: []byte(`430[]`)}) // of another session on the shard
 			if err := d.s.SendAck(d.seen["/"], 5, &tt.ack, 0, &d.acts); err != nil {
 				t.Fatal(err)
 			}
