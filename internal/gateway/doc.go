@@ -23,14 +23,15 @@
 //	gateway, shard, inbox              the node, its shards, and how others reach those
 //	door, greeter                      connections from their first byte, before they say what they want
 //	http…, endpoint, admission,        handshakes, polls, posts and upgrades that net/http serves
-//	origin, cors, bundle, devices
+//	origin, recent, cors, bundle,
+//	devices
 //	conn, socket, output               a session with what carries it, in both directions
 //	connect, verdict, join             clients come in, and into rooms
 //	up, backlog                        events go up
 //	calls, deliver, jobs, filter       records come down
 //	heads, producers                   records that the bus has lost
 //	recovery, offset, save, claims     clients that come back
-//	twice, recent                      what a client has had and does not get again
+//	twice                              what a client has had and does not get again
 //	passage, arrive, adopt, depart,    sessions that go from node to node, and requests that are passed on
 //	moved, peers, forward
 //	registrar, walk, audit             what is written to the registry
