@@ -11,6 +11,12 @@
 //	            └ groups ─────▶ Subscribe streams ──────────▶ the same
 //	                             (group.go, subscribe.go)
 //
+// Beside this way: who may come in (connect.go), who is there (clients.go, presence.go),
+// what nodes are told so that nothing gets lost on the way (heads.go), what is not done
+// twice (dedup.go, receipts.go, waited.go for PushAndWait, again.go for events), pushes
+// that backends write to the bus (push_topic.go), and the other ws-apis (peers.go, with
+// guests.go for the events that these lend).
+//
 // # Order
 //
 // Events of one session pass through one lane of the intake, and then wait in
