@@ -67,6 +67,9 @@ func NewMemory(opts Options) *Memory {
 // changed afterwards.
 func (m *Memory) Publish(up *message.Up) error { return m.up.publish(up) }
 
+// Filled tells how full the room for events is, from 0 to 1.
+func (m *Memory) Filled() float64 { return m.up.filled() }
+
 // Consume hands events to handle, one at a time and in the order of publishing,
 // until ctx ends, and then returns nil. handle may block; that is the
 // backpressure. An event that handle has returned from is done with; what it has

@@ -126,6 +126,13 @@ func (q *upQueue) stats(s *Stats) {
 	s.Published, s.UpFull = q.published, q.full
 }
 
+// Filled tells how full the room for events is, from 0 to 1.
+func (b *Kafka) Filled() float64 {
+	b.up.mu.Lock()
+	defer b.up.mu.Unlock()
+	return filled(b.up.items, b.up.maxItems, b.up.bytes, b.up.maxBytes)
+}
+
 // Publish queues an event for Kafka. It never blocks: without room, which is also how
 // it shows that Kafka is away or does not keep up, it fails with [message.ErrFull] and
 // keeps nothing. Returning nil it does not say yet that the event survives this

@@ -49,6 +49,9 @@ func (b *Redis) Publish(up *message.Up) error {
 	return b.up.publish(up)
 }
 
+// Filled tells how full the room for events is, from 0 to 1.
+func (b *Redis) Filled() float64 { return b.up.filled() }
+
 // Flush returns when Redis has every event that was published before.
 func (b *Redis) Flush(ctx context.Context) error {
 	if err := b.up.flush(ctx); err != nil {

@@ -196,6 +196,18 @@ func (q *upstream) reset() {
 	q.queue = q.queue[:0]
 }
 
+// filled is how full the queue is, from 0 to 1.
+func (q *upstream) filled() float64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return filled(q.items, q.maxItems, q.bytes, q.maxBytes)
+}
+
+// filled is how full something is that has bounds in items and bytes, from 0 to 1.
+func filled(items, maxItems int, bytes, maxBytes int64) float64 {
+	return min(1, max(float64(items)/float64(maxItems), float64(bytes)/float64(maxBytes)))
+}
+
 func (q *upstream) stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -34,6 +34,9 @@ func (b *backlog) pending() bool { return len(b.events) > 0 }
 // publish hands an event of c's (nil: of nobody who could be held up) to the bus;
 // false when it has to wait for room there.
 func (sh *shard) publish(c *conn, up *message.Up) (taken bool) {
+	if c != nil && up.Type == message.EventMessage {
+		defer sh.charge(c, up.Size())
+	}
 	up.Enqueued = time.Now()
 	b := &sh.backlog
 	if !b.pending() {
@@ -94,14 +97,7 @@ func (sh *shard) retryBacklog() {
 	b.over.Store(false)
 	paused := b.paused
 	b.paused = nil
-	for _, c := range paused {
-		c.paused = false
-		c.session.Alive(sh.now)
-		sh.answerPost(c, httpAnswer{ok: true})
-		if c.sock != nil && c.sock.nc != nil {
-			c.sock.nc.ResumeReading()
-		}
-	}
+	sh.readAgain(paused)
 }
 
 // answerPost answers a post that waits, if there is one.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/internal/hub"
@@ -24,7 +25,8 @@ import (
 //	admitted ──▶ (recovery: fetch and queue what was missed) ──▶ accept: the answer
 
 // declared is what a client's auth object or query says that the gateway itself
-// looks at. Whatever is no string counts as absent.
+// looks at. Whatever is no string, or longer than declaredMost, counts as absent: some of
+// it goes with each event of the client. A guid that is too long is refused.
 type declared struct {
 	GUID          text `json:"guid"`
 	PID           text `json:"pid"`
@@ -33,6 +35,13 @@ type declared struct {
 	ClientVersion text `json:"client_version"`
 	AuthType      text `json:"auth_type"`
 }
+
+// declaredMost bounds each of them, in bytes.
+const declaredMost = 512
+
+// largeAuth is the size in bytes from which an auth object is not read on the shard: one
+// of a megabyte takes tens of milliseconds.
+const largeAuth = 16 << 10
 
 type text string
 
@@ -57,6 +66,14 @@ func declare(auth []byte, query map[string]string) declared {
 			*field = text(query[name])
 		}
 	}
+	for _, field := range []*text{&d.PID, &d.Offset, &d.Locale, &d.ClientVersion, &d.AuthType} {
+		if len(*field) > declaredMost {
+			*field = ""
+		}
+	}
+	if len(d.GUID) > message.MaxKeyName {
+		d.GUID = text(strings.Clone(string(d.GUID[:message.MaxKeyName+1])))
+	}
 	return d
 }
 
@@ -65,11 +82,7 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 	cl := &client{sock: a.Client, conn: c, entry: &entry{}}
 	a.Client.Owner = cl
 	cl.entry.auth = authObject(&c.session, a.Client.Namespace, a.Auth)
-	d := declare(cl.entry.auth, c.from.query)
 	cl.since = time.Now().UnixNano()
-	cl.traits = traits{
-		locale: string(d.Locale), clientVersion: string(d.ClientVersion), authType: string(d.AuthType),
-	}.keep()
 	if err := sh.name(cl); err != nil {
 		sh.refuse(cl, "no ID can be made at the moment; try again", "UNAVAILABLE", true)
 		return
@@ -77,22 +90,24 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 	creds := message.Credentials{
 		Namespace: cl.sock.Namespace, Auth: cl.entry.auth, Query: c.from.query, Headers: c.from.auth,
 	}
-	pid, offset := string(d.PID), string(d.Offset)
-	returns := pid != "" && sh.g.cfg.Recovery
-	if sh.g.cfg.AuthNeverWaits && !returns {
-		id, err := sh.g.cfg.Auth.Authenticate(sh.g.ctx, creds)
-		sh.identified(cl, id, err, nil, string(d.GUID))
-		return
+	if sh.g.cfg.AuthNeverWaits && len(creds.Auth) < largeAuth {
+		d := declare(creds.Auth, creds.Query)
+		if d.PID == "" || !sh.g.cfg.Recovery {
+			id, err := sh.g.cfg.Auth.Authenticate(sh.g.ctx, creds)
+			sh.identified(cl, &d, id, err, nil)
+			return
+		}
 	}
 	sh.g.wg.Go(func() {
+		d := declare(creds.Auth, creds.Query)
 		ctx, cancel := context.WithTimeout(sh.g.ctx, sh.g.cfg.VerdictTimeout)
 		defer cancel()
 		id, err := sh.g.cfg.Auth.Authenticate(ctx, creds)
 		var back *comeback
-		if err == nil && returns {
-			back = sh.g.lookBack(ctx, pid, offset, creds.Namespace)
+		if err == nil && d.PID != "" && sh.g.cfg.Recovery {
+			back = sh.g.lookBack(ctx, string(d.PID), string(d.Offset), creds.Namespace)
 		}
-		sh.inbox.post(func() { sh.identified(cl, id, err, back, string(d.GUID)) })
+		sh.inbox.post(func() { sh.identified(cl, &d, id, err, back) })
 	})
 }
 
@@ -177,8 +192,8 @@ func (sh *shard) refuseWith(cl *client, msg string, data []byte) {
 }
 
 // identified goes on when it is known who the client is.
-func (sh *shard) identified(cl *client, id message.Identity, err error, back *comeback, guid string) {
-	c := cl.conn
+func (sh *shard) identified(cl *client, d *declared, id message.Identity, err error, back *comeback) {
+	c, guid := cl.conn, string(d.GUID)
 	if cl.sock.Gone() {
 		return
 	}
@@ -194,9 +209,10 @@ func (sh *shard) identified(cl *client, id message.Identity, err error, back *co
 		return
 	}
 	cl.uid = id.UID
-	t := cl.traits.get()
-	t.profile, t.authType = id.Profile, cmp.Or(id.AuthType, t.authType)
-	cl.traits = t.keep()
+	cl.traits = traits{
+		locale: string(d.Locale), clientVersion: string(d.ClientVersion),
+		authType: cmp.Or(id.AuthType, string(d.AuthType)), profile: id.Profile,
+	}.keep()
 	if back != nil && back.saved.Client.UID != id.UID && !sh.g.cfg.AskBackend {
 		back = nil // somebody else's private ID
 	}

@@ -27,7 +27,7 @@
 //	devices
 //	conn, socket, output               a session with what carries it, in both directions
 //	connect, verdict, join             clients come in, and into rooms
-//	up, backlog                        events go up
+//	up, backlog, quota                 events go up
 //	calls, deliver, jobs, filter       records come down
 //	heads, producers                   records that the bus has lost
 //	recovery, offset, save, claims     clients that come back

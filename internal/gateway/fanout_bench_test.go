@@ -31,6 +31,7 @@ type sinkBus struct {
 }
 
 func (b *sinkBus) Publish(*message.Up) error          { b.ups.Add(1); return nil }
+func (b *sinkBus) Filled() float64                    { return 0 }
 func (b *sinkBus) Reply(string, *message.Reply) error { return nil }
 func (b *sinkBus) AttachNode(_ string, receive func(*message.Down) error) (detach func()) {
 	b.receive = receive

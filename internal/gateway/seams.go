@@ -58,6 +58,8 @@ type Bus interface {
 	// Publish hands an event over without blocking; message.ErrFull when there is no
 	// room for it now.
 	Publish(up *message.Up) error
+	// Filled tells how full that room is, from 0 to 1.
+	Filled() float64
 	// Reply answers a call of the ws-api named to, without blocking.
 	Reply(to string, r *message.Reply) error
 	// AttachNode has every record to node passed to receive, which does not block,

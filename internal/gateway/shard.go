@@ -68,6 +68,7 @@ type shard struct {
 	repairAt int64 // when the first of them is due
 	fetching int   // logs that are being read
 	backlog  backlog
+	quota    quota
 	stopping bool
 	sweepAt  int64
 }
@@ -171,6 +172,7 @@ func (sh *shard) patience() time.Duration {
 	if sh.backlog.pending() {
 		wait = retryEvery * time.Millisecond
 	}
+	wait = sh.quota.patience(wait)
 	if len(sh.repairs) > 0 {
 		if in := time.Duration(max(sh.repairAt-sh.now, 0)) * time.Millisecond; wait < 0 || in < wait {
 			wait = in
@@ -219,6 +221,7 @@ func (sh *shard) sweep() {
 	if sh.backlog.pending() && sh.now >= sh.backlog.retryAt {
 		sh.retryBacklog()
 	}
+	sh.runQuota()
 	if len(sh.repairs) > 0 && sh.now >= sh.repairAt {
 		sh.runRepairs()
 	}

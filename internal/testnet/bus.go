@@ -71,6 +71,14 @@ func (b *Bus) Publish(up *message.Up) error {
 	}
 }
 
+// Filled is the node's side.
+func (b *Bus) Filled() float64 {
+	if b.full.Load() {
+		return 1
+	}
+	return float64(len(b.up)) / float64(cap(b.up))
+}
+
 // Up returns the next event, or ctx's error.
 func (b *Bus) Up(ctx context.Context) (*message.Up, error) {
 	select {
