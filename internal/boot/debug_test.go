@@ -66,6 +66,9 @@ func TestDebugMux(t *testing.T) {
 // Two nodes in one process must not meet in a global registry.
 func TestMetricsAreNotGlobal(t *testing.T) {
 	for range 2 {
-		NewMetrics("v1", Gateway).MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_x_total", Help: "x"}))
+		m := NewMetrics("v1", Gateway)
+		if err := m.Register(prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_x_total", Help: "x"})); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -306,6 +306,7 @@ func TestMembersAgainstSlice(t *testing.T) {
 	}
 }
 
+// TestMemoryConcurrent is for the race detector, and for what is left when all is over.
 func TestMemoryConcurrent(t *testing.T) {
 	m := NewMemory(Options{})
 	w := world{clients: 50, uids: 5, nodes: 2, rooms: 3}
@@ -330,6 +331,7 @@ func TestMemoryConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	consistent(t, m, w)
 }
 
 func TestApplyEndsWithItsContext(t *testing.T) {

@@ -271,8 +271,8 @@ func TestRedisConcurrentNodes(t *testing.T) {
 	consistent(t, r, w)
 }
 
-// consistent checks sets against records.
-func consistent(t *testing.T, r *Redis, w world) {
+// consistent checks what is behind keys against what is told of each client.
+func consistent(t *testing.T, r store, w world) {
 	t.Helper()
 	want := newModel()
 	for i := range w.clients {
