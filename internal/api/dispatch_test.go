@@ -239,6 +239,14 @@ func TestRelay(t *testing.T) {
 	if st := s.Stats(); st.EventsDropped != 1 || st.Relayed != 2 {
 		t.Errorf("dropped %d, relayed %d", st.EventsDropped, st.Relayed)
 	}
+	w.forget()
+	eleven := w.event(ann, "say", `[]`, 5)
+	eleven.Payload.Attachments = make([][]byte, 11)
+	w.up <- eleven
+	downs = w.wait("the refusal", has(`n1 ack ann1 5 [{"error":{"code":"INVALID_ARGUMENT","message":"11 attachments are more than the 10 that can be sent on"}}]`))
+	if len(downs) != 1 {
+		t.Errorf("records:\n%s", describe(downs))
+	}
 	// An event that another ws-api may have had is not put into the log that has it, nor
 	// left out of one that does not.
 	w.forget()

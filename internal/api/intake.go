@@ -181,8 +181,10 @@ func (s *Server) relayable(ctx context.Context, e *event) bool {
 		return true
 	}
 	s.count.relayErrors.Add(1)
-	e.ackError(ctx, &failure{code: codeInvalidArgument, message: fmt.Sprintf(
-		"%d attachments are more than the %d that can be sent on", n, s.limits.Attachments)})
+	f := &failure{code: codeInvalidArgument, message: fmt.Sprintf(
+		"%d attachments are more than the %d that can be sent on", n, s.limits.Attachments)}
+	s.relayErrors.warn(s.log, f.code, "an event was not relayed", "event", e.up.ID, "trace_id", e.up.TraceID, "name", e.up.Name, "error", f)
+	e.ackError(ctx, f)
 	return false
 }
 

@@ -129,13 +129,14 @@ func (t *rules) stats() []RuleStats {
 }
 
 // AckedByTheBus tells which events need no more for their acknowledgement than to
-// be on the bus: their rule says durable and no backend can be too full for them. A
-// node whose bus is durable when it has taken an event answers those by itself.
+// be on the bus: their rule says durable, no backend can be too full for them, and they are
+// not sent on, for which they may have too many attachments. A node whose bus is durable
+// when it has taken an event answers those by itself.
 func AckedByTheBus(list []Rule) func(event string) bool {
 	t := newRules(list)
 	return func(name string) bool {
 		r := t.match(&message.Up{Type: message.EventMessage, Name: name})
-		return r.Ack == AckDurable && r.Backend == ""
+		return r.Ack == AckDurable && r.Backend == "" && r.Relay == RelayNone
 	}
 }
 

@@ -69,6 +69,23 @@ func TestGlob(t *testing.T) {
 	}
 }
 
+func TestAckedByTheBus(t *testing.T) {
+	acked := AckedByTheBus([]Rule{
+		{Event: "relay", Relay: RelayOthers},
+		{Event: "backend", Backend: "app", Ack: AckDurable},
+		{Event: "silent", Ack: AckNone},
+		{Event: "asked", Ack: AckBackend},
+		{Event: "dropped", Drop: true, Ack: AckDurable},
+	})
+	for name, want := range map[string]bool{
+		"relay": false, "backend": false, "silent": false, "asked": false, "dropped": true, "any other": true,
+	} {
+		if acked(name) != want {
+			t.Errorf("%s: %v", name, !want)
+		}
+	}
+}
+
 // FuzzGlob compares with path.Match, where both have the same rules.
 func FuzzGlob(f *testing.F) {
 	f.Add("a*b", "axb")

@@ -91,6 +91,13 @@ describe('events', () => {
       assert.deepEqual(await strangerGot.next(), ['marker']);
     });
 
+    it(`${name}: what has too many attachments to be relayed is not said to be done`, holdfastOnly('it has no such bound'), async () => {
+      script(() => {});
+      const sender = await world.connect({ ...spec, auth: { guid: world.room() } });
+      const [{ error }] = await ask(sender, 'say', ...Array(11).fill(Buffer.from([1])));
+      assert.deepEqual(error, { code: 'INVALID_ARGUMENT', message: '11 attachments are more than the 10 that can be sent on' });
+    });
+
     it(`${name}: the reply's pushes are routed before the session's next event`, async () => {
       const room = world.room();
       script((event) => ({
