@@ -173,7 +173,10 @@ func connectError(data []byte) refusal {
 			Code string `json:"code"`
 		} `json:"data"`
 	}
-	if json.Unmarshal(data, &said.Message) != nil && json.Unmarshal(data, &said) != nil || said.Message == "" {
+	if json.Unmarshal(data, &said.Message) != nil {
+		_ = json.Unmarshal(data, &said) // data may be of another kind; the message is read nevertheless
+	}
+	if said.Message == "" {
 		said.Message = string(data)
 	}
 	text := fmt.Sprintf("CONNECT_ERROR %.80s", said.Message)

@@ -76,3 +76,48 @@ func TestFramePusherThatIsGone(t *testing.T) {
 		t.Errorf("a pusher that is refused: %v", err)
 	}
 }
+
+// With Engine.IO 3 it is the client that sends the heartbeats, and joins by its query.
+func TestFramePusherOfClients2(t *testing.T) {
+	f := newFake(t, func(f *fake) { f.heard = make(chan string, 10) })
+	p, err := NewFramePusher(t.Context(), Target{URL: f.URL, Protocol: SocketIO4}, "a room")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := <-f.requests; !strings.Contains(got, "EIO=3") || !strings.Contains(got, "&guid=a+room") {
+		t.Errorf("it asked for %s", got)
+	}
+	heard(t, f, "2")
+	if err := p.Push(t.Context(), 100, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		got := <-f.heard
+		if got == "2" {
+			continue
+		}
+		if !strings.HasPrefix(got, `42["b",{"at":`) {
+			t.Errorf("the server heard %q", got)
+		}
+		break
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPushersThatCannotBe(t *testing.T) {
+	for want, of := range map[string]struct {
+		target Target
+		ack    time.Duration
+	}{
+		"by an API":      {Target{}, time.Second},
+		"no MessagePack": {Target{Msgpack: true}, 0},
+		"Centrifugo's":   {Target{Protocol: Centrifugo}, 0},
+	} {
+		of.target.URL = "http://127.0.0.1:1"
+		if _, err := PushByClient(of.target)(t.Context(), "room", of.ack); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

@@ -45,3 +45,12 @@ func TestFindServer(t *testing.T) {
 		t.Error("a process was found at a closed port")
 	}
 }
+
+func TestOpenFiles(t *testing.T) {
+	if n := OpenFiles(os.Getpid()); n == 0 {
+		t.Error("this process may open no files")
+	}
+	if n := OpenFiles(0); n != 0 {
+		t.Errorf("no process may open %d files", n)
+	}
+}

@@ -138,3 +138,32 @@ func FuzzReplies(f *testing.F) {
 		}
 	})
 }
+
+// What the server says is told, however it says it.
+func TestRefusals(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"code":3,"message":"Bad request"}`:                "HTTP 400 Bad request",
+		"Client sent an HTTP request to an HTTPS server.\n": "HTTP 400 Client sent an HTTP request to an HTTPS server.",
+		"<html>no</html>": "HTTP 400",
+		"one\ntwo":        "HTTP 400",
+		"":                "HTTP 400",
+		`{"other":1}`:     "HTTP 400",
+	} {
+		if got := (&reply{status: 400, body: []byte(body)}).refusal(); string(got) != want {
+			t.Errorf("%q is told as %q, want %q", body, got, want)
+		}
+	}
+	for data, want := range map[string]string{
+		`{"message":"no entry"}`:                             "CONNECT_ERROR no entry",
+		`{"message":"no","data":{"code":"UNAUTHENTICATED"}}`: "CONNECT_ERROR no (UNAUTHENTICATED)",
+		`{"message":"no","code":"PERMISSION_DENIED"}`:        "CONNECT_ERROR no (PERMISSION_DENIED)",
+		`"no"`: "CONNECT_ERROR no",
+		`{"message":"no","data":"of another kind"}`: "CONNECT_ERROR no",
+		`[1]`: "CONNECT_ERROR [1]",
+		`{"message":"` + strings.Repeat("long ", 40) + `"}`: "CONNECT_ERROR " + strings.Repeat("long ", 16),
+	} {
+		if got := connectError([]byte(data)); string(got) != want {
+			t.Errorf("%s is told as %q, want %q", data, got, want)
+		}
+	}
+}

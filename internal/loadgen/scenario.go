@@ -276,7 +276,8 @@ func playBroadcast(ctx context.Context, r *recorder) error {
 	r.figure("broadcast.pushes", float64(r.pushed), "events")
 	r.figure("broadcast.missing", float64(due-(after.Received-before.Received)), "deliveries")
 	if err == nil && due > 0 && after.Received == 0 && after.Up > 0 {
-		return fmt.Errorf("%d events were pushed to the room %q and none has come; does the server put clients into the room that they name when they connect?", r.pushed, r.rooms.Name)
+		return fmt.Errorf("%d events were pushed to the room %q and none has come; does the server put clients into the room that they name "+
+			"when they connect, and, if one of them pushes, send its event b on to the others?", r.pushed, r.rooms.Name)
 	}
 	return err
 }
