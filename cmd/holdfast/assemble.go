@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -334,8 +335,9 @@ func clientServer(cfg *boot.Config, h http.Handler, l net.Listener, log *slog.Lo
 }
 
 // apiServer is the HTTP server of api_listen: the API and the console where there
-// is one, and what every process shows of itself.
-func apiServer(debug *http.ServeMux, backends, console http.Handler) *http.Server {
+// is one, and what every process shows of itself. It returns the listener as the server
+// is to serve it.
+func apiServer(cfg *boot.Config, l net.Listener, debug *http.ServeMux, backends, console http.Handler, log *slog.Logger) (*http.Server, net.Listener, error) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/holdfast.v1."), strings.HasPrefix(r.URL.Path, "/grpc."):
@@ -346,9 +348,19 @@ func apiServer(debug *http.ServeMux, backends, console http.Handler) *http.Serve
 			debug.ServeHTTP(w, r)
 		}
 	})
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{
+		Handler: newGuard(cfg.APITokens, h, log), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 	api.ConfigureHTTP(s)
-	return s
+	if cfg.APITLS.Cert == "" {
+		return s, l, nil
+	}
+	var err error
+	if s.TLSConfig, err = boot.ServerTLS("api_tls", cfg.APITLS); err != nil {
+		return nil, nil, err
+	}
+	return s, tls.NewListener(l, s.TLSConfig), nil
 }
 
 func isConsole(path string) bool { return path == "/" || strings.HasPrefix(path, "/console/") }

@@ -23,6 +23,7 @@ type benchCommand struct {
 	Scenarios []string      `arg:"" optional:"" name:"run" help:"Scenarios, one after the other; see above."`
 	URL       string        `name:"url" help:"Where clients connect. Default http://127.0.0.1:8000." default:"http://127.0.0.1:8000" placeholder:"URL"`
 	API       string        `name:"api" env:"HOLDFAST_API" help:"URL of the API, for scenarios that push. Default http://127.0.0.1:8001." default:"http://127.0.0.1:8001" placeholder:"URL"`
+	Token     string        `name:"token" env:"HOLDFAST_API_TOKEN" help:"One of the API's api_tokens, where it has some; better given by the variable." placeholder:"T"`
 	Client    string        `help:"Which socket.io-client the clients are like: 2, 3 or 4 (the default); 3 and 4 put the same on the wire." enum:",2,3,4" default:"" placeholder:"V"`
 	Transport string        `help:"How they reach the server: websocket at once, polling alone, upgrade: polling first, then a WebSocket, as stock clients do; or jsonp: polling as the oldest of clients 2." enum:"websocket,polling,upgrade,jsonp" default:"websocket" placeholder:"T"`
 	Push      string        `help:"Who pushes the events of broadcast and s2 to s4: api (holdfast's), or for broadcast and s3 at any other server client: one more client sends the event b, which the server must send on to the others." enum:"api,client" default:"api" placeholder:"W"`
@@ -126,7 +127,7 @@ func (c *benchCommand) prepare(w *world) (*prepared, error) {
 	case c.Push == "client":
 		p.pusher = loadgen.PushByClient(p.target)
 	case c.API != "":
-		p.pusher = loadgen.PushByAPI(c.API)
+		p.pusher = loadgen.PushByAPI(c.API, c.Token, c.Insecure)
 	}
 	if p.pid, err = c.server(w); err != nil {
 		return nil, err

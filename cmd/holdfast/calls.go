@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,11 @@ import (
 
 // remote is the flags of commands that call a running ws-api.
 type remote struct {
-	API string `name:"api" env:"HOLDFAST_API" help:"URL of the API." default:"http://127.0.0.1:8001" placeholder:"URL"`
+	API   string `name:"api" env:"HOLDFAST_API" help:"URL of the API." default:"http://127.0.0.1:8001" placeholder:"URL"`
+	Token string `name:"token" env:"HOLDFAST_API_TOKEN" help:"One of its api_tokens, where it has some; better given by the variable." placeholder:"T"`
+	CA    string `name:"ca" env:"HOLDFAST_API_CA" help:"File of who has signed its certificate, or of that itself (PEM). Default: the system's." type:"path" placeholder:"F"`
+
+	roots *tls.Config // of CA; nil: there is none
 }
 
 // client speaks HTTP/2 without TLS to http URLs, which streams need.
@@ -36,13 +41,32 @@ func (r *remote) client() *http.Client {
 	} else {
 		p.SetUnencryptedHTTP2(true)
 	}
-	return &http.Client{Transport: &http.Transport{Protocols: p}}
+	return &http.Client{Transport: bearer{r.Token, &http.Transport{Protocols: p, TLSClientConfig: r.roots}}}
 }
 
-// check looks at what can be wrong with the URL before it is called.
+// bearer adds a token to requests, unless it is empty.
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.token != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return b.next.RoundTrip(r)
+}
+
+// check looks at what can be wrong with the flags before the API is called.
 func (r *remote) check() error {
 	u, err := url.Parse(r.API)
 	if err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
+		if r.CA != "" {
+			if r.roots, err = boot.ClientTLS("-", r.CA, "", ""); err != nil {
+				return usageError{fmt.Errorf("--ca: %w", errors.Unwrap(err))}
+			}
+		}
 		return nil
 	}
 	_, address, found := strings.Cut(r.API, "://")
@@ -56,6 +80,9 @@ func (r *remote) check() error {
 // what HTTP/2 says of a server that does not speak it depends on who hangs up first.
 func (r *remote) explain(ctx context.Context, act string, err error) error {
 	var c *connect.Error
+	if errors.As(err, &c) && c.Code() == connect.CodeUnauthenticated {
+		return fmt.Errorf("%s: %w (--token, or %s)", act, err, boot.APITokenVariable)
+	}
 	if !errors.As(err, &c) || c.Code() != connect.CodeUnavailable && c.Code() != connect.CodeCanceled && c.Code() != connect.CodeUnimplemented {
 		return fmt.Errorf("%s: %w", act, err)
 	}
@@ -63,10 +90,14 @@ func (r *remote) explain(ctx context.Context, act string, err error) error {
 	switch {
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%s: what answers at %s is no API; is it where clients connect? (--api URL names another address): %w", act, r.API, err)
+	case status == http.StatusBadRequest && strings.HasPrefix(r.API, "http:"):
+		return fmt.Errorf("%s: there is TLS at %s; write https://: %w", act, r.API, err)
 	case lookErr == nil:
 		return fmt.Errorf("%s: %w", act, err)
 	case errors.Is(lookErr, http.ErrSchemeMismatch):
 		return fmt.Errorf("%s: there is no TLS at %s; write http://: %w", act, r.API, err)
+	case strings.Contains(lookErr.Error(), "x509:"):
+		return fmt.Errorf("%s: the certificate of %s does not pass; --ca FILE says who may have signed it: %w", act, r.API, lookErr)
 	}
 	return fmt.Errorf("%s: nothing answers at %s; is `holdfast dev` running? (--api URL names another address): %w", act, r.API, err)
 }
@@ -79,7 +110,7 @@ func (r *remote) look(ctx context.Context) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	plain := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	plain := &http.Client{Transport: bearer{r.Token, &http.Transport{DisableKeepAlives: true, TLSClientConfig: r.roots}}}
 	answer, err := plain.Do(request)
 	if err != nil {
 		return 0, err

@@ -61,11 +61,18 @@ func (c *devCommand) Run(w *world) error {
 
 // banner tells what is where and what to do next.
 func (c *devCommand) banner(out io.Writer, cfg *boot.Config, clients, api net.Addr) {
-	page, apiURL := pageURL(cfg, clients), "http://"+callable(api)
+	page, apiURL := pageURL(cfg, clients), apiURL(cfg, api)
 	self := invocation()
-	flag := ""
-	if api.String() != "127.0.0.1:8001" {
+	flag, curl := "", ""
+	if apiURL != "http://127.0.0.1:8001" {
 		flag = " --api " + apiURL
+	}
+	if cfg.APITLS.Cert != "" {
+		flag += " --ca " + cfg.APITLS.Cert
+		curl += " --cacert " + cfg.APITLS.Cert
+	}
+	if len(cfg.APITokens) > 0 {
+		curl += ` -H "Authorization: Bearer $` + boot.APITokenVariable + `"`
 	}
 	fmt.Fprintf(out, `holdfast dev is up; everything is kept in memory and gone at its end.
 
@@ -77,11 +84,14 @@ Push to the page:
 
   %[3]s push%[4]s --room doc-1 --event hello '{"text":"Hello, page"}'
 
-  curl %[2]s/holdfast.v1.PushService/Push -d '{"targets":[{"room":"doc-1"}],"event":"hello","payload":{"json":"[1]"}}'
+  curl%[5]s %[2]s/holdfast.v1.PushService/Push -d '{"targets":[{"room":"doc-1"}],"event":"hello","payload":{"json":"[1]"}}'
 
 Watch what clients send: %[3]s tail%[4]s
 Stop with Ctrl-C.
-`, page, apiURL, self, flag)
+`, page, apiURL, self, flag, curl)
+	if len(cfg.APITokens) > 0 {
+		fmt.Fprintf(out, "The API wants one of its api_tokens: set %s to it.\n", boot.APITokenVariable)
+	}
 }
 
 // invocation is how this program is called again: by `go run` where it was, else

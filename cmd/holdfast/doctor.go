@@ -46,6 +46,10 @@ func (c *doctorCommand) Run(w *world) error {
 		_, err := boot.ServerTLS("tls", cfg.TLS)
 		report("certificate "+cfg.TLS.Cert, err)
 	}
+	if cfg.APITLS.Cert != "" {
+		_, err := boot.ServerTLS("api_tls", cfg.APITLS)
+		report("certificate "+cfg.APITLS.Cert, err)
+	}
 	if cfg.Node.TLS.Cert != "" {
 		_, _, err := boot.LinkTLS("node.tls", cfg.Node.TLS)
 		report("certificate "+cfg.Node.TLS.Cert, err)

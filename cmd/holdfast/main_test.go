@@ -101,7 +101,7 @@ func dev(t *testing.T, args ...string) (clients, api string) {
 		}
 	})
 	clients = out.await(t, `clients +(https?://\S+)`)[1]
-	api = out.await(t, `api +(http://\S+)`)[1]
+	api = out.await(t, `api +(https?://\S+)`)[1]
 	out.await(t, "Stop with Ctrl-C")
 	return clients, api
 }

@@ -132,7 +132,11 @@ func (p *process) listenAPI(level *slog.LevelVar) (net.Addr, error) {
 		return nil, err
 	}
 	debug := boot.DebugMux(p.metrics, p.ready, level)
-	p.services = append(p.services, boot.HTTPService("api_listen", door, apiServer(debug, backends, admin), time.Second))
+	server, served, err := apiServer(p.cfg, door, debug, backends, admin, p.log)
+	if err != nil {
+		return nil, err
+	}
+	p.services = append(p.services, boot.HTTPService("api_listen", served, server, time.Second))
 	return listener.Addr(), nil
 }
 
@@ -156,7 +160,7 @@ func (p *process) addAPI() (backends, admin http.Handler, err error) {
 	}}, boot.Service{Name: "burial", Run: func(ctx context.Context, ready func()) error {
 		return p.stores.bury(ctx, ready, server.Buried, server.Returned, p.log)
 	}})
-	return server.Handler(), console.Console(console.Config{Version: version(), Nodes: p.nodes}), nil
+	return server.Handler(), console.Console(console.Config{Version: version(), Locked: len(p.cfg.APITokens) > 0, Nodes: p.nodes}), nil
 }
 
 // addGateway adds ws-gateway with its listener and returns its address.
@@ -229,7 +233,7 @@ func (p *process) clientHandler(node *gateway.Gateway, apiAddr net.Addr) http.Ha
 	mux.Handle("/readyz", health)
 	if p.page {
 		mux.Handle("/", console.Page(console.PageConfig{
-			API: "http://" + callable(apiAddr), Program: invocation(), Path: pagePath(p.cfg),
+			API: apiURL(p.cfg, apiAddr), Program: invocation(), Path: pagePath(p.cfg),
 			PresenceEvent: p.cfg.Presence.Event, Stock: p.cfg.ClientBundle != "",
 		}))
 	}
@@ -267,6 +271,14 @@ func pagePath(cfg *boot.Config) string {
 // pageURL is the address of the clients' listener, without a slash at its end.
 func pageURL(cfg *boot.Config, addr net.Addr) string {
 	if cfg.TLS.Cert != "" {
+		return "https://" + callable(addr)
+	}
+	return "http://" + callable(addr)
+}
+
+// apiURL is the same of api_listen.
+func apiURL(cfg *boot.Config, addr net.Addr) string {
+	if cfg.APITLS.Cert != "" {
 		return "https://" + callable(addr)
 	}
 	return "http://" + callable(addr)

@@ -25,7 +25,7 @@ func (c *gatewayCommand) Run(w *world) error {
 	}
 	p := &process{kind: boot.Gateway, cfg: cfg, gateway: true}
 	p.up = func(clients, api net.Addr) {
-		fmt.Fprintf(w.stdout, "clients  %s\nmetrics  http://%s\n", pageURL(cfg, clients), callable(api))
+		fmt.Fprintf(w.stdout, "clients  %s\nmetrics  %s\n", pageURL(cfg, clients), apiURL(cfg, api))
 	}
 	return p.run(w)
 }
@@ -44,7 +44,7 @@ func (c *apiCommand) Run(w *world) error {
 		return err
 	}
 	p := &process{kind: boot.API, cfg: cfg, api: true}
-	p.up = func(_, api net.Addr) { fmt.Fprintf(w.stdout, "api      http://%s\n", callable(api)) }
+	p.up = func(_, api net.Addr) { fmt.Fprintf(w.stdout, "api      %s\n", apiURL(cfg, api)) }
 	return p.run(w)
 }
 

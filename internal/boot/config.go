@@ -19,11 +19,16 @@ type Config struct {
 	// Where clients connect: HTTP, WebSocket, and /healthz and /readyz. Port 0 picks a free one. Used by dev and gateway.
 	Listen string `key:"listen" default:":8000" dev:"127.0.0.1:8000" is:"addr"`
 	// Where every process serves /healthz, /readyz, /metrics and /debug; in dev and api the API for backends and the
-	// console as well. Whoever reaches it can push to clients: keep it inside.
+	// console as well. Whoever reaches it can push to clients, unless `api_tokens` says who may: keep it inside.
 	APIListen string `key:"api_listen" default:":8001" dev:"127.0.0.1:8001" is:"addr"`
+	// TLS of `api_listen`. Without a certificate it speaks plain HTTP.
+	APITLS TLS `key:"api_tls"`
+	// Tokens of those who may use `api_listen`, each enough by itself so that one can take another's place: they come with
+	// `Authorization: Bearer TOKEN`. Health checks and the console's page need none. Empty: everybody may.
+	APITokens []Secret `key:"api_tokens"`
 	// This process among the gateways.
 	Node Node `key:"node"`
-	// TLS of `listen`, and of nothing else. Without a certificate it speaks plain HTTP.
+	// TLS of `listen`. Without a certificate it speaks plain HTTP.
 	TLS TLS `key:"tls"`
 	// What is served where on `listen`.
 	Endpoints []Endpoint `key:"endpoints" default:"[{path: /socket.io/, protocol: socket.io, namespaces: [/]}]"`

@@ -167,7 +167,7 @@ func TestVariableNamesAreUnique(t *testing.T) {
 		if first, ok := seen[name]; ok {
 			t.Errorf("%s sets %s and %s", name, first, k.path)
 		}
-		if foreign(name) || name == ConfigVariable || name == APIVariable {
+		if foreign(name) || slices.Contains(notKeys(), name) {
 			t.Errorf("%s of %s is taken", name, k.path)
 		}
 		seen[name] = k.path

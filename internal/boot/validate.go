@@ -112,6 +112,12 @@ func (d *decoder) readable(path, name string, folder bool) {
 	}
 }
 
+// bearer is what can follow the word Bearer (RFC 6750, 2.1).
+var bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
+// shortToken is the length below which a token is warned of.
+const shortToken = 16
+
 // checkPair wants a certificate and its key, or neither.
 func (d *decoder) checkPair(path, cert, key string) {
 	switch {
@@ -130,6 +136,19 @@ func (d *decoder) readablePair(path, cert, key string) {
 
 func (d *decoder) checkTLS(cfg *Config) {
 	d.checkPair("tls", cfg.TLS.Cert, cfg.TLS.Key)
+	d.checkPair("api_tls", cfg.APITLS.Cert, cfg.APITLS.Key)
+	if d.cmd.serves() {
+		d.readablePair("api_tls", cfg.APITLS.Cert, cfg.APITLS.Key)
+	}
+	for i, token := range cfg.APITokens {
+		at := fmt.Sprintf("api_tokens[%d]", i)
+		switch {
+		case !bearer.MatchString(string(token)):
+			d.wrong(at, "is not one word of letters, digits and the signs - . _ ~ + / =, which a header can carry")
+		case len(token) < shortToken:
+			cfg.warn("%s has less than %d characters: it can be guessed", at, shortToken)
+		}
+	}
 	link := &cfg.Node.TLS
 	d.checkPair("node.tls", link.Cert, link.Key)
 	switch {

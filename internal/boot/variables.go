@@ -11,12 +11,19 @@ import (
 // variablePrefix begins the name of every variable that holdfast reads.
 const variablePrefix = "HOLDFAST_"
 
-// Variables that are not keys: the file's name, and the API's address for the
-// commands that call it.
+// Variables that are not keys: the file's name, and for the commands that call the API
+// its address, a token that it takes, and the file of who has signed its certificate.
 const (
-	ConfigVariable = variablePrefix + "CONFIG"
-	APIVariable    = variablePrefix + "API"
+	ConfigVariable   = variablePrefix + "CONFIG"
+	APIVariable      = variablePrefix + "API"
+	APITokenVariable = variablePrefix + "API_TOKEN"
+	APICAVariable    = variablePrefix + "API_CA"
 )
+
+// notKeys are those variables.
+func notKeys() []string {
+	return []string{ConfigVariable, APIVariable, APITokenVariable, APICAVariable}
+}
 
 // variableOf returns the name of the variable that sets the key.
 func variableOf(path string) string {
@@ -59,7 +66,7 @@ func environment(env []string) map[string]string {
 func (d *decoder) environment(env map[string]string, cfg *Config) {
 	known := variables()
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		if name == ConfigVariable || name == APIVariable {
+		if slices.Contains(notKeys(), name) {
 			continue
 		}
 		if k, ok := known[name]; ok {
@@ -72,10 +79,13 @@ func (d *decoder) environment(env map[string]string, cfg *Config) {
 		// A warning, unlike an unknown key of the file: the environment is not ours
 		// alone, and a script's HOLDFAST_VERSION must not keep a gateway from starting.
 		warning := name + ": unknown variable, ignored"
-		if near := nearest(name, append(slices.Sorted(maps.Keys(known)), ConfigVariable, APIVariable)); near != "" {
+		if near := nearest(name, append(slices.Sorted(maps.Keys(known)), notKeys()...)); near != "" {
 			warning += "; did you mean " + near + "?"
 		}
 		cfg.Warnings = append(cfg.Warnings, warning)
+	}
+	if env[APITokenVariable] != "" && d.cmd.serves() && len(cfg.APITokens) == 0 {
+		cfg.warn("%s is what push and tail call with; whom this API takes is said by api_tokens (%s), which is empty: everybody", APITokenVariable, variableOf("api_tokens"))
 	}
 }
 

@@ -15,6 +15,8 @@ type Config struct {
 	Page string
 	// Version of holdfast, to show. Empty: none is shown.
 	Version string
+	// Locked says that ws-api wants a token with each call: the page asks for one.
+	Locked bool
 	// Nodes returns the processes that there are, to show. Nil: none are shown.
 	Nodes func(ctx context.Context) ([]Node, error)
 }

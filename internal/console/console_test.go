@@ -168,6 +168,12 @@ func TestConsoleIsTold(t *testing.T) {
 	if !strings.Contains(html, `href="http://127.0.0.1:8000/"`) || !strings.Contains(html, "v1.2.3") {
 		t.Error("neither page nor version may be missing")
 	}
+	if strings.Contains(html, "sign-in") || !strings.Contains(html, `href="/metrics"`) {
+		t.Error("a token is asked for where none is wanted")
+	}
+	if _, html = get(t, Console(Config{Locked: true}), "GET", "/"); !strings.Contains(html, `id="sign-in"`) || strings.Contains(html, `href="/metrics"`) {
+		t.Error("no token is asked for, or there is a link that needs one")
+	}
 	if _, html = get(t, Console(Config{}), "GET", "/"); strings.Contains(html, "The page") {
 		t.Error("a link to a page that is not there")
 	}

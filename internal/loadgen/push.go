@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,26 +21,31 @@ type Pusher interface {
 	Close() error
 }
 
-// PushByAPI makes APIPushers for scenarios, of the ws-api at a URL.
-func PushByAPI(url string) NewPusher {
+// PushByAPI makes APIPushers for scenarios, of the ws-api at a URL. A token that is not
+// empty goes with each call; insecure takes any certificate.
+func PushByAPI(url, token string, insecure bool) NewPusher {
 	return func(ctx context.Context, room string, ack time.Duration) (Pusher, error) {
 		limit, cancel := context.WithTimeout(ctx, pushPatience)
 		defer cancel()
 		// Pushes that are under way at once keep their connections for the next ones.
-		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxPushes}}
-		nobody := &APIPusher{URL: url, Room: room + "-nobody", Client: client}
+		client := &http.Client{Transport: &http.Transport{
+			MaxIdleConnsPerHost: maxPushes,
+			TLSClientConfig:     &tls.Config{InsecureSkipVerify: insecure}, //nolint:gosec // the user says so
+		}}
+		nobody := &APIPusher{URL: url, Token: token, Room: room + "-nobody", Client: client}
 		if err := nobody.Push(limit, 0, time.Now()); err != nil {
 			client.CloseIdleConnections()
 			return nil, fmt.Errorf("the API at %s takes no push: %w", url, err)
 		}
-		return &APIPusher{URL: url, Room: room, AckTimeout: ack, Client: client}, nil
+		return &APIPusher{URL: url, Token: token, Room: room, AckTimeout: ack, Client: client}, nil
 	}
 }
 
 // APIPusher calls the PushService of holdfast.
 type APIPusher struct {
-	URL  string // of ws-api
-	Room string // empty: all
+	URL   string // of ws-api
+	Token string // that it wants; empty: none
+	Room  string // empty: all
 	// AckTimeout asks every client for an acknowledgement and waits as long for
 	// them.
 	AckTimeout time.Duration
@@ -67,7 +73,11 @@ func (p *APIPusher) Push(ctx context.Context, size int, due time.Time) error {
 		method = "PushAndWait"
 		req["ackTimeout"] = fmt.Sprintf("%.3fs", p.AckTimeout.Seconds())
 	}
-	return post(ctx, p.client(), p.URL+"/holdfast.v1.PushService/"+method, req, nil)
+	header := http.Header{}
+	if p.Token != "" {
+		header.Set("Authorization", "Bearer "+p.Token)
+	}
+	return post(ctx, p.client(), p.URL+"/holdfast.v1.PushService/"+method, req, header)
 }
 
 func (p *APIPusher) client() *http.Client { return cmp.Or(p.Client, http.DefaultClient) }

@@ -351,3 +351,20 @@ describe('the console', { ...holdfastOnly('it has no console'), ...oneProcessOnl
     });
   }
 });
+
+describe('the console of an API with tokens', { ...holdfastOnly('it has no console'), ...oneProcessOnly('the page is of `holdfast dev`') }, () => {
+  const token = 'a-token-of-this-test';
+  const world = useBrowser({ api_tokens: [token] });
+
+  it('asks for one, and works with it', async () => {
+    const page = await world.open('console', { base: world.gateway.api, path: '/#all' });
+    await page.fill('#token', token);
+    await page.click('#sign-in button');
+    await seen(page, '#health', 'API reached');
+    await seen(page, '#nodes tr', 'dev');
+    await gone(page, '#sign-in:visible', '');
+    await page.click('#push button');
+    await seen(page, '#answers li.good', 'messageId');
+    await seen(page, '#answers li', '-H "Authorization: Bearer $HOLDFAST_API_TOKEN"');
+  });
+});

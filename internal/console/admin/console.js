@@ -1,5 +1,5 @@
 // The admin page: one target, what is known of it, and what can be done to it.
-import { call, command, count, listNodes } from './api.js';
+import { call, command, count, hasToken, listNodes, useToken } from './api.js';
 
 const $ = (id) => document.getElementById(id);
 const every = 2000; // ms between looks at the counters and the first page
@@ -60,6 +60,7 @@ let timer = 0;
 
 async function look() {
   clearTimeout(timer);
+  if ($('sign-in') && !hasToken()) return askForToken();
   const mine = epoch;
   try {
     const { kind, namespace } = target;
@@ -76,12 +77,14 @@ async function look() {
     write($('target-users'), those.users ?? '–');
     drawClients(list);
     drawDetails(one);
+    if ($('sign-in')) $('sign-in').hidden = true;
     write($('health'), 'API reached');
     $('health').className = 'good';
   } catch (error) {
     if (mine !== epoch) return;
     write($('health'), error.message);
     $('health').className = 'bad';
+    if (error.code === 'unauthenticated') askForToken();
   }
   if (mine === epoch && !document.hidden) timer = setTimeout(look, every);
 }
@@ -145,6 +148,20 @@ function drawDetails(client) {
   $('details').replaceChildren(...entries.map(([name, value]) => make('div', {}, make('dt', { textContent: name }), make('dd', { textContent: value }))));
 }
 
+// The form is there when the API wants a token.
+function askForToken() {
+  if (!$('sign-in')?.hidden) return;
+  $('sign-in').hidden = false;
+  $('token').focus();
+}
+$('sign-in')?.addEventListener('submit', (event) => {
+  event.preventDefault();
+  useToken($('token').value.trim());
+  $('token').value = '';
+  look();
+  lookAtNodes();
+});
+
 $('more').addEventListener('click', () => {
   pages += 1;
   look();
@@ -162,7 +179,7 @@ let nodesDrawn = '';
 
 async function lookAtNodes() {
   clearTimeout(nodesTimer);
-  if (!$('nodes')) return;
+  if (!$('nodes') || ($('sign-in') && !hasToken())) return;
   try {
     drawNodes(await listNodes());
     write($('nodes-problem'), '');

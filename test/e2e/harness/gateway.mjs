@@ -50,13 +50,13 @@ export function printedAddresses(text) {
   return [...new Set(text.match(/https?:\/\/[\w.[\]-]+:\d+(?=[\s/"',]|$)/g) ?? [])];
 }
 
-/** The API is the one that answers /metrics. */
+/** The API is the one that answers /metrics, be it that it wants a token. */
 async function tellApart(addresses) {
   const answers = await Promise.all(
     addresses.map(async (address) => {
       const response = await fetch(`${address}/metrics`).catch(() => null);
       await response?.arrayBuffer();
-      return response?.status === 200;
+      return response?.status === 200 || response?.status === 401;
     }),
   );
   const api = addresses[answers.indexOf(true)];
