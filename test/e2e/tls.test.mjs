@@ -80,12 +80,14 @@ describe('tls', only, () => {
     });
   }
 
-  it('clients that neither read nor write take no goroutines', { skip: engine === 'goroutines' }, async () => {
-    const goroutines = async () => Number((await (await fetch(`${world.gateway.api}/metrics`)).text()).match(/^go_goroutines (\d+)/m)[1]);
-    const before = await goroutines();
-    await Promise.all([...Array(40).keys()].map(() => webSocket()));
-    await eventually(async () => (await goroutines()) < before + 20, '40 WebSockets have as many goroutines');
-  });
+  if (engine !== 'goroutines') {
+    it('clients that neither read nor write take no goroutines', async () => {
+      const goroutines = async () => Number((await (await fetch(`${world.gateway.api}/metrics`)).text()).match(/^go_goroutines (\d+)/m)[1]);
+      const before = await goroutines();
+      await Promise.all([...Array(40).keys()].map(() => webSocket()));
+      await eventually(async () => (await goroutines()) < before + 20, '40 WebSockets have as many goroutines');
+    });
+  }
 
   describe('http/2', () => {
     /** One request; returns status and body. */
