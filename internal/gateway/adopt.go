@@ -22,7 +22,7 @@ func (sh *shard) adopt(hand *handover, s *socket, home *departure) (*conn, error
 	if sh.sessions[public] != nil {
 		return nil, errors.New("a session of this ID is here already")
 	}
-	c := &conn{remote: hand.Remote, order: hand.Order, from: hand.origin(sh.g), passage: &passage{hand: make(map[*client]struct{})}}
+	c := &conn{remote: hand.Remote, order: hand.Order, from: hand.handshake(sh.g), passage: &passage{hand: make(map[*client]struct{})}}
 	if err := c.session.Restore(&e.session, &hand.Session, sh.now); err != nil {
 		return nil, err
 	}

@@ -20,21 +20,12 @@ type conn struct {
 	poll    chan httpAnswer
 	timer   timewheel.Timer[*conn]
 	remote  string // address of the client
-	from    *origin
+	from    *handshake
 	order   string // partition key of its events, fixed by its first CONNECT
 	dirty   bool
 	paused  bool
 	dropped bool
 	device  uint32 // of an Engine.IO 3 client, see devices; 0: nothing is learnt
-}
-
-// origin is what the handshake told of a session. Those of many sessions are equal
-// and shared, so nothing in it changes.
-type origin struct {
-	query   map[string]string // what is not Engine.IO's own; nil when empty
-	headers map[string]string // those that backends get
-	auth    map[string]string // Authorization, for the check of a token; nil when there is none
-	later   *origin           // the same without auth, for after the check; nil when this is it
 }
 
 // client is what the shard keeps of one Socket.IO socket. What others are told of it,

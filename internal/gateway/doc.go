@@ -23,7 +23,7 @@
 //	gateway, shard, inbox              the node, its shards, and how others reach those
 //	door, greeter                      connections from their first byte, before they say what they want
 //	http…, endpoint, admission,        handshakes, polls, posts and upgrades that net/http serves
-//	origin, recent, cors, bundle,
+//	handshake, recent, cors, bundle,
 //	devices
 //	conn, socket, output               a session with what carries it, in both directions
 //	connect, verdict, join             clients come in, and into rooms

@@ -134,7 +134,7 @@ type Gateway struct {
 	registrar *registrar
 	seed      maphash.Seed
 	start     time.Time
-	origins   *originTable
+	told      *handshakeTable // what handshakes told
 	admission admission
 	devices   devices
 	readers   [2]wsframe.ReaderOptions // without and with permessage-deflate
@@ -168,7 +168,7 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, errors.New("gateway: Registry, Log, Bus, Auth and IDs are needed")
 	}
 	g := &Gateway{
-		cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now(), origins: newOriginTable(), lastOps: make(chan struct{}),
+		cfg: cfg.withDefaults(), seed: maphash.MakeSeed(), start: time.Now(), told: newHandshakeTable(), lastOps: make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.registrar = newRegistrar(cfg.Node, cfg.Registry, cfg.Log, g.cfg.Logger)

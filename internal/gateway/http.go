@@ -257,7 +257,7 @@ func (g *Gateway) begin(r *http.Request, q *query, t session.Transport, sh *shar
 	}
 	v, _ := engineio.ParseVersion(q.eio)
 	hello = session.Hello{ID: id, Version: v, Transport: t, Base64: q.base64 || q.jsonp}
-	c = &conn{remote: ip, from: g.origins.of(r.Header, g.cfg.HTTPHeaders, q.user)}
+	c = &conn{remote: ip, from: g.told.of(r.Header, g.cfg.HTTPHeaders, q.user)}
 	if v == 3 {
 		var interval int64
 		c.device, interval = g.devices.find(ip, r)

@@ -170,18 +170,18 @@ func (sh *shard) hand(cl *client) handedClient {
 	return h
 }
 
-// origin returns what the handshake told, shared with those that told the same.
-func (h *handover) origin(g *Gateway) *origin {
+// handshake returns what the handshake told, shared with those that told the same.
+func (h *handover) handshake(g *Gateway) *handshake {
 	header := make(http.Header, len(h.Headers))
 	for name, value := range h.Headers {
 		header[name] = []string{value}
 	}
-	o := g.origins.pick(header, g.cfg.HTTPHeaders)
+	o := g.told.pick(header, g.cfg.HTTPHeaders)
 	if len(h.Query) > 0 {
-		o = &origin{query: h.Query, headers: o.headers}
+		o = &handshake{query: h.Query, headers: o.headers}
 	}
 	if h.Auth != nil {
-		o = &origin{query: o.query, headers: o.headers, auth: h.Auth, later: o}
+		o = &handshake{query: o.query, headers: o.headers, auth: h.Auth, later: o}
 	}
 	return o
 }

@@ -36,21 +36,21 @@ func TestRecent(t *testing.T) {
 // TestMadeUpHeaders is TestRecent for the headers of handshakes: their sets are bounded
 // in bytes, and browsers go on to share theirs.
 func TestMadeUpHeaders(t *testing.T) {
-	origins := newOriginTable()
+	handshakes := newHandshakeTable()
 	browser := http.Header{"User-Agent": {"a browser"}}
 	names := []string{"User-Agent", "Accept-Language"}
-	first := origins.pick(browser, names)
+	first := handshakes.pick(browser, names)
 	for i := range 5000 {
 		made := http.Header{"User-Agent": {fmt.Sprint(i) + strings.Repeat("x", 7000)}, "Accept-Language": {strings.Repeat("y", 7000)}}
-		if origins.pick(made, names) == first {
+		if handshakes.pick(made, names) == first {
 			t.Fatal("two sets of headers are one")
 		}
-		if i%50 == 0 && origins.pick(browser, names) != first {
+		if i%50 == 0 && handshakes.pick(browser, names) != first {
 			t.Fatalf("the browser's headers are forgotten after %d others", i)
 		}
 	}
 	bytes := 0
-	for _, half := range []map[string]*origin{origins.sets.young, origins.sets.old} {
+	for _, half := range []map[string]*handshake{handshakes.sets.young, handshakes.sets.old} {
 		for name := range half {
 			bytes += len(name)
 		}
