@@ -39,6 +39,9 @@ func (a *Assembler) Packet() Packet { return a.packet }
 // Pending is the number of attachments that are still to come.
 func (a *Assembler) Pending() int { return a.packet.Attachments - len(a.packet.Binary) }
 
+// Size is the number of bytes that have come so far.
+func (a *Assembler) Size() int { return len(a.packet.Data) + a.size }
+
 // Add takes a copy of the next attachment and tells whether it was the last. It fails when none is due, and when the
 // attachments have more bytes than Start's limits allow.
 func (a *Assembler) Add(bin []byte) (done bool, err error) {

@@ -126,6 +126,7 @@ func newGateway(cfg *boot.Config, s *stores, h *holder, v *auth.Verifier, peers 
 		Deflate: cfg.Compression.WebSocket, DeflateThreshold: int(cfg.Compression.Threshold),
 		Origins: cfg.CORS.Origins, HTTPHeaders: cfg.HTTPHeaders, ClientBundle: cfg.ClientBundle, Proxies: cfg.TrustedProxies,
 		MaxConnections: l.Connections, MaxPerIP: l.ConnectionsPerIP, HandshakeRate: l.HandshakeRate,
+		UnfinishedBytes: int(max(l.UnfinishedBytes, l.MaxPayload+l.AttachmentBytes)), MessageTime: l.MessageTime,
 		MaxRooms: l.Rooms, MaxPendingAcks: l.PendingAcks, MaxHeaders: l.Headers,
 		PollingResponse: int(l.PollingResponse), InboxRecords: l.ShardMessages, InboxBytes: int(l.ShardBytes),
 	}

@@ -45,6 +45,7 @@ func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	counter(m, "holdfast_not_recovered_total", "Clients that wanted to come back and had to begin anew.", read(&s.NotRecovered))
 	counter(m, "holdfast_slow_consumers_total", "Sessions closed because they did not take what was sent.", read(&s.SlowConsumers))
 	counter(m, "holdfast_malformed_total", "Sessions ended for what they sent.", read(&s.Malformed))
+	counter(m, "holdfast_crowded_out_total", "Connections closed for messages that they had begun and not ended.", read(&s.CrowdedOut))
 	counter(m, "holdfast_registry_strays_total", "Entries of the registry that nobody held any more, taken out by the audit.", read(&s.Strays))
 	counter(m, "holdfast_paused_reads_total", "Times that sockets were not read because the bus was full.", read(&s.PausedReads))
 	counter(m, "holdfast_forwarded_out_total", "Requests of clients passed on to the node that has their session.", read(&s.ForwardedOut))
@@ -66,6 +67,7 @@ func registerGateway(m boot.Metrics, q *queues, g *gateway.Gateway) {
 	q.from(func() []queue {
 		now := g.Queues()
 		all := []queue{{name: "registrar", items: now.Registrar.Items, maxItems: now.Registrar.MaxItems}}
+		all = append(all, queue{name: "unfinished", items: now.Unfinished.Items, bytes: now.Unfinished.Bytes, maxBytes: now.Unfinished.MaxBytes})
 		for i, b := range now.Inboxes {
 			all = append(all, queue{"inbox", strconv.Itoa(i), b.Items, b.Bytes, b.MaxItems, b.MaxBytes})
 		}

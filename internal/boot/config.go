@@ -179,6 +179,10 @@ type Limits struct {
 	AttachmentBytes Bytes `key:"attachment_bytes" default:"10MB"`
 	// Time for all attachments of one packet to arrive.
 	AttachmentTime time.Duration `key:"attachment_time" default:"10s" min:"1ms"`
+	// Bytes of messages that clients have begun and not ended, of all connections of a node together: parts of large ones, and packets without their last attachments; at least `limits.max_payload` and `attachment_bytes`. Past it those that have been under way for longest are closed with 1013.
+	UnfinishedBytes Bytes `key:"unfinished_bytes" default:"256MiB" min:"1KiB"`
+	// Time for one message to come whole.
+	MessageTime time.Duration `key:"message_time" default:"2m" min:"1ms"`
 	// Namespaces that one connection may be in.
 	Namespaces int `key:"namespaces" default:"32" min:"1"`
 	// Rooms that one client may be in.

@@ -165,6 +165,7 @@ func (sh *shard) drop(c *conn) {
 		sh.answerPoll(c)
 	}
 	c.dropped = true
+	sh.holds(c, 0, false)
 	sh.cutBodyOf(c)
 	if s := c.probing(); s != nil {
 		s.fail(wsframe.NormalClosure, "the session is over")

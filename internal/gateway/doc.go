@@ -25,7 +25,7 @@
 //	http…, endpoint, admission,        handshakes, polls, posts and upgrades that net/http serves
 //	handshake, recent, cors, bundle,
 //	devices
-//	conn, socket, output               a session with what carries it, in both directions
+//	conn, socket, output, unfinished   a session with what carries it, in both directions
 //	connect, verdict, join             clients come in, and into rooms
 //	up, backlog, quota                 events go up
 //	calls, deliver, jobs, filter       records come down

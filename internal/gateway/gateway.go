@@ -66,6 +66,8 @@ type Config struct {
 	StoresNeverWait, AuthNeverWaits bool
 	// VerdictTimeout is how long; default 15 s.
 	VerdictTimeout time.Duration
+	// MessageTime bounds the time for a message to come whole; default 2 min.
+	MessageTime time.Duration
 	// UpgradeTimeout bounds a probe; default 10 s.
 	UpgradeTimeout time.Duration
 	// HeaderTimeout and HeaderBytes bound the first request of a connection that came
@@ -97,6 +99,7 @@ type Config struct {
 	MaxRooms        int // of one client; default 1000
 	MaxHeaders      int // lines of one request; default 100
 	MaxPendingAcks  int // of pushes, for each shard; default 65 536
+	UnfinishedBytes int // of messages that have not come whole, of all connections; default 256 MiB
 	InboxRecords    int // of one shard; default 65 536
 	InboxBytes      int // default 64 MiB
 	PollingResponse int // bytes of one polling answer, about; default 1 MB
@@ -114,6 +117,8 @@ func (c Config) withDefaults() Config {
 	c.MaxRooms = cmp.Or(c.MaxRooms, 1000)
 	c.MaxHeaders = cmp.Or(c.MaxHeaders, 100)
 	c.MaxPendingAcks = cmp.Or(c.MaxPendingAcks, 65_536)
+	c.UnfinishedBytes = cmp.Or(c.UnfinishedBytes, 256<<20)
+	c.MessageTime = cmp.Or(c.MessageTime, 2*time.Minute)
 	c.InboxRecords = cmp.Or(c.InboxRecords, 65_536)
 	c.InboxBytes = cmp.Or(c.InboxBytes, 64<<20)
 	c.PollingResponse = cmp.Or(c.PollingResponse, 1_000_000)
@@ -141,6 +146,9 @@ type Gateway struct {
 
 	// Stats are counters since the start.
 	Stats Stats
+
+	held, holders atomic.Int64 // see unfinished: bytes, and who has them
+	posted        atomic.Int64 // bytes of posts that are being read
 
 	draining atomic.Bool
 	running  atomic.Bool // Start was called

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -38,7 +39,9 @@ func (h *request) post() {
 		return
 	}
 	octets := mediaType(h.r) == "application/octet-stream"
-	payload, tooLarge, err := h.readBody()
+	counted := &countedBody{Reader: h.r.Body, g: h.g}
+	defer counted.done()
+	payload, tooLarge, err := h.readBody(counted)
 	if !tooLarge {
 		body.end()
 	}
@@ -53,6 +56,11 @@ func (h *request) post() {
 			sh.forgetBody(body)
 			sh.abortPost(h.q.sid)
 		})
+		if errors.Is(err, errCrowded) {
+			h.g.Stats.CrowdedOut.Add(1)
+			h.busy(err.Error())
+			return
+		}
 		h.fail(engineio.BadRequest, "")
 		return
 	}
@@ -203,6 +211,7 @@ func (sh *shard) finishPost(h *request, body []byte, octets bool, answer chan ht
 		return
 	}
 	err := c.session.Post(body, octets, sh.now, &sh.acts)
+	sh.holds(c, c.session.Held(), true)
 	if err != nil {
 		sh.malformed(c, err)
 		answer <- httpAnswer{code: engineio.BadRequest}
@@ -221,7 +230,7 @@ func (sh *shard) finishPost(h *request, body []byte, octets bool, answer chan ht
 // readBody reads a post up to the limit. Of one that is too large it gives no more
 // than the beginning. A JSONP post is a form of which the payload is one field, so
 // there the limit holds for the decoded payload.
-func (h *request) readBody() (body []byte, tooLarge bool, err error) {
+func (h *request) readBody(from io.Reader) (body []byte, tooLarge bool, err error) {
 	limit := h.e.session.MaxPayload
 	raw := limit
 	if h.q.jsonp {
@@ -229,10 +238,10 @@ func (h *request) readBody() (body []byte, tooLarge bool, err error) {
 	}
 	if h.r.ContentLength > raw {
 		head := make([]byte, min(wsframe.OversizedHead, h.r.ContentLength))
-		_, err := io.ReadFull(h.r.Body, head)
+		_, err := io.ReadFull(from, head)
 		return head, true, err
 	}
-	body, err = io.ReadAll(io.LimitReader(h.r.Body, raw+1))
+	body, err = io.ReadAll(io.LimitReader(from, raw+1))
 	switch {
 	case err != nil:
 		return nil, false, err

@@ -53,24 +53,26 @@ type shard struct {
 	pinged  bool     // the socket that is being read has sent a ping
 	ping    []byte   // the payload of its last one
 
-	verdicts map[string]*client // public ID → waits for ws-api's verdict
-	waits    verdictQueue
-	calls    map[uint64]*ackCall // ack ID → push that waits for acknowledgements
-	nextAck  uint64
-	early    map[*hub.Room[*client]][]*message.Delivery // records that came before their predecessor
-	active   map[*hub.Room[*client]]int64               // rooms of which a record came lately → when
-	headsAt  int64                                      // when their heads are compared next
-	asking   bool                                       // the heads are being read
-	survey   survey
-	bodies   map[*conn]*cutBody // posts that are being read
-	joins    joins
-	repairs  []repair
-	repairAt int64 // when the first of them is due
-	fetching int   // logs that are being read
-	backlog  backlog
-	quota    quota
-	stopping bool
-	sweepAt  int64
+	verdicts   map[string]*client // public ID → waits for ws-api's verdict
+	waits      verdictQueue
+	calls      map[uint64]*ackCall // ack ID → push that waits for acknowledgements
+	nextAck    uint64
+	early      map[*hub.Room[*client]][]*message.Delivery // records that came before their predecessor
+	active     map[*hub.Room[*client]]int64               // rooms of which a record came lately → when
+	headsAt    int64                                      // when their heads are compared next
+	asking     bool                                       // the heads are being read
+	survey     survey
+	bodies     map[*conn]*cutBody // posts that are being read
+	joins      joins
+	repairs    []repair
+	repairAt   int64 // when the first of them is due
+	fetching   int   // logs that are being read
+	backlog    backlog
+	quota      quota
+	unfinished unfinished
+	whole      bool // the socket that is being read has got a message whole
+	stopping   bool
+	sweepAt    int64
 }
 
 // sliceSockets is how many sockets a fan-out serves before the shard looks at the
@@ -245,6 +247,7 @@ func (sh *shard) sweep() {
 			s.part()
 		}
 	}
+	sh.sweepUnfinished()
 	sh.expireVerdicts()
 	sh.expireCalls()
 	sh.sweepDepartures()

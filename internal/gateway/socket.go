@@ -54,8 +54,10 @@ func (s *socket) OnData(b []byte) {
 	if s.deflate {
 		opts = &s.sh.g.readers[1]
 	}
+	s.sh.whole = false
 	err := s.reader.Feed(opts, b, s.frame)
 	s.pong()
+	s.noteHeld()
 	if err == nil || errors.Is(err, errStop) {
 		return
 	}
@@ -99,6 +101,7 @@ func (s *socket) frame(op wsframe.Opcode, payload []byte) error {
 		s.peerClosed(payload)
 		return errStop
 	}
+	s.sh.whole = true
 	if s.probe {
 		return s.probeFrame(op, payload)
 	}
@@ -150,6 +153,7 @@ func (s *socket) probeFrame(op wsframe.Opcode, payload []byte) error {
 			c.poll <- httpAnswer{ok: true, body: noopPayload(c.session.Version())}
 			c.poll = nil
 		}
+		sh.holds(c, 0, false) // the socket does from here on
 		c.upgraded(&sh.g.Stats)
 		sh.settle(c)
 		return nil
@@ -302,6 +306,7 @@ func (s *socket) close(code wsframe.CloseCode, reason string) {
 // get one.
 func (s *socket) say(code wsframe.CloseCode, reason string) bool {
 	s.closed = true
+	s.sh.holds(s, 0, false)
 	if code == 0 || s.blocked() {
 		s.keep(nil)
 		return false

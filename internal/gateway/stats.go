@@ -24,6 +24,7 @@ type Stats struct {
 	Malformed               atomic.Int64 // sessions that ended for what they sent
 	Strays                  atomic.Int64 // entries of the registry that an audit took out
 	PausedReads             atomic.Int64 // times that a full upstream paused sockets
+	CrowdedOut              atomic.Int64 // connections closed for messages that they had begun and not ended
 	AcceptPauses            atomic.Int64 // times that no connection was accepted for want of descriptors
 
 	// Of the link between nodes: clients' requests that were passed on to the owners of
@@ -46,6 +47,8 @@ type Queues struct {
 	Inboxes   []Queue // of each shard: records on their way to sockets
 	Backlogs  []Queue // of each shard: events that the bus had no room for
 	Registrar Queue   // writes to the registry; not counted in bytes
+
+	Unfinished Queue // messages that have not come whole; of MaxItems there is none
 }
 
 // Queues returns what waits now. It holds each inbox up for no longer than a look
@@ -59,6 +62,7 @@ func (g *Gateway) Queues() Queues {
 			MaxItems: g.cfg.InboxRecords, MaxBytes: g.cfg.InboxBytes,
 		}
 	}
+	q.Unfinished = Queue{Items: int(g.holders.Load()), Bytes: int(g.held.Load()), MaxBytes: g.cfg.UnfinishedBytes}
 	q.Registrar = Queue{Items: g.registrar.waiting(), MaxItems: maxOps}
 	return q
 }

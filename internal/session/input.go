@@ -14,6 +14,15 @@ type pending struct {
 	until int64
 }
 
+// Held returns how many bytes the session holds of a packet whose attachments are still
+// to come.
+func (s *Session) Held() int {
+	if s.pending == nil {
+		return 0
+	}
+	return s.pending.Size()
+}
+
 // Text takes one text frame of the session's WebSocket. b is the caller's and may
 // change after the call. An error says why the session is over; the actions for
 // that are in acts already.

@@ -219,6 +219,9 @@ func (c *Client) Texts(all ...string) error {
 	return c.write(b)
 }
 
+// Bytes sends bytes as they are, a part of a frame for instance.
+func (c *Client) Bytes(b []byte) error { return c.write(b) }
+
 func (c *Client) write(b []byte) error {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.Patience))
 	_, err := c.nc.Write(b)
