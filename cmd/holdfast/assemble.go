@@ -217,8 +217,12 @@ func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Trac
 		for k, v := range b.Headers {
 			headers[k] = string(v)
 		}
+		conf, err := boot.ClientTLS("backends."+name, b.CA, b.Cert, b.Key)
+		if err != nil {
+			return nil, err
+		}
 		c.Backends = append(c.Backends, api.BackendConfig{
-			Name: name, URL: b.URL, Timeout: b.Timeout, MaxConcurrency: b.MaxConcurrency, Headers: headers,
+			Name: name, URL: b.URL, Timeout: b.Timeout, MaxConcurrency: b.MaxConcurrency, Headers: headers, TLS: conf,
 		})
 	}
 	return api.New(c)

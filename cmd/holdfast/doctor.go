@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,7 +65,7 @@ func (c *doctorCommand) Run(w *world) error {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		report("backends."+name+" "+cfg.Backends[name].URL, reachable(w.ctx, cfg.Backends[name].URL))
+		report("backends."+name+" "+cfg.Backends[name].URL, reachable(w.ctx, "backends."+name, cfg.Backends[name]))
 	}
 	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
 		notes, err := redisUsable(w.ctx, cfg)
@@ -127,15 +128,16 @@ func kafkaUsable(ctx context.Context, cfg *boot.Config) error {
 	return errors.Join(err, b.Close(ctx))
 }
 
-func reachable(ctx context.Context, raw string) error {
-	u, err := url.Parse(raw)
+// reachable connects to a backend, by TLS where it is called so, and sends nothing.
+func reachable(ctx context.Context, path string, b boot.Backend) error {
+	u, err := url.Parse(b.URL)
 	if err != nil {
 		return err
 	}
 	host := u.Host
 	if u.Port() == "" {
 		port := "80"
-		if u.Scheme == "https" || u.Scheme == "grpcs" {
+		if b.ByTLS() {
 			port = "443"
 		}
 		host = net.JoinHostPort(u.Hostname(), port)
@@ -145,7 +147,39 @@ func reachable(ctx context.Context, raw string) error {
 	if err != nil {
 		return fmt.Errorf("nothing answers there now: %w", err)
 	}
-	return nc.Close()
+	defer func() { _ = nc.Close() }()
+	if !b.ByTLS() {
+		return nil
+	}
+	conf, err := boot.ClientTLS(path, b.CA, b.Cert, b.Key)
+	if err != nil {
+		return err
+	}
+	conf.ServerName = u.Hostname()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	shaken := tls.Client(nc, conf)
+	if err := shaken.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("%s: %w", backendKey(path, err), err)
+	}
+	if err := refuses(shaken); err != nil {
+		return fmt.Errorf("%s.cert: %w", path, err)
+	}
+	return nil
+}
+
+// backendKey returns which key of a backend an error of TLS is about.
+func backendKey(path string, err error) string {
+	if untaken.MatchString(err.Error()) {
+		return path + ".cert"
+	}
+	return keyOf(err, path+".url", []symptom{
+		// It is known by a name that is not in its certificate.
+		{"certificate is valid for", path + ".url"},
+		{"certificate is not valid for any names", path + ".url"},
+		{"doesn't contain any IP SANs", path + ".url"},
+		{"x509:", path + ".ca"},
+	})
 }
 
 // fewFiles is the number of open files below which a gateway is of little use.

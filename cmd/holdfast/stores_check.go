@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"regexp"
 	"strings"
 	"time"
@@ -81,12 +82,21 @@ func untakenBy(ctx context.Context, err error, addrs []string, conf *tls.Config)
 		if err != nil {
 			continue
 		}
-		_ = nc.SetReadDeadline(time.Now().Add(time.Second))
-		_, err = nc.Read(make([]byte, 1)) // a server that is content says nothing unasked
+		why := refuses(nc)
 		_ = nc.Close()
-		if err != nil && untaken.MatchString(err.Error()) {
-			return fmt.Errorf("%s refuses: %w", addr, err)
+		if why != nil {
+			return fmt.Errorf("%s refuses: %w", addr, why)
 		}
+	}
+	return nil
+}
+
+// refuses waits a moment for what a server says of the certificate that it was shown.
+func refuses(nc net.Conn) error {
+	_ = nc.SetReadDeadline(time.Now().Add(time.Second))
+	_, err := nc.Read(make([]byte, 1)) // one that is content says nothing unasked, or what is no error
+	if err != nil && untaken.MatchString(err.Error()) {
+		return err
 	}
 	return nil
 }

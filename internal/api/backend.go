@@ -45,7 +45,7 @@ func newBackend(cfg *BackendConfig) (backend, error) {
 	client := cfg.Client
 	if client == nil {
 		client = &http.Client{
-			Transport: newTransport(cfg.MaxConcurrency, grpc),
+			Transport: newTransport(cfg, grpc),
 			// A POST that is sent elsewhere may arrive as a GET: better an error.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
@@ -60,11 +60,15 @@ func newBackend(cfg *BackendConfig) (backend, error) {
 
 // newTransport keeps as many connections alive as there may be calls. gRPC runs
 // over HTTP/2 only, without TLS too, and pings the connection to learn of its death.
-func newTransport(most int, grpc bool) *http.Transport {
+func newTransport(cfg *BackendConfig, grpc bool) *http.Transport {
+	most, conf := cfg.MaxConcurrency, cfg.TLS
+	if conf == nil {
+		conf = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:       conf,
 		TLSHandshakeTimeout:   dialTimeout,
 		MaxIdleConns:          most,
 		MaxIdleConnsPerHost:   most,

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -110,6 +111,8 @@ type BackendConfig struct {
 	QueueBytes int
 	// Headers are added to each call, such as Authorization.
 	Headers map[string]string
+	// TLS is what https:// and grpcs:// speak; nil: that of the system.
+	TLS *tls.Config
 	// Client makes the HTTP requests; nil: a pool of its own.
 	Client *http.Client
 }

@@ -307,8 +307,14 @@ type Backend struct {
 	Timeout time.Duration `key:"timeout" default:"10s" min:"1ms"`
 	// Most events at once; below it concurrency follows how the backend answers.
 	MaxConcurrency int `key:"max_concurrency" default:"256" min:"1"`
-	// Headers added to each call, such as Authorization.
+	// Headers added to each call, such as Authorization with a word that only the backend and holdfast know: so it can tell who calls.
 	Headers map[string]Secret `key:"headers"`
+	// File with the certificates (PEM) of those who may have signed the backend's, for https and grpcs. Default: the system's.
+	CA string `key:"ca"`
+	// File with the chain of a certificate (PEM) to show to a backend that wants one. A changed file is read again for new connections.
+	Cert string `key:"cert"`
+	// File with its private key (PEM).
+	Key string `key:"key"`
 }
 
 // Route says what happens to the events that it matches.

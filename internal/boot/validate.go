@@ -261,10 +261,23 @@ func (d *decoder) checkJWT(jwt *JWT) {
 	}
 }
 
+// ByTLS tells whether the backend is called by TLS.
+func (b *Backend) ByTLS() bool {
+	return strings.HasPrefix(b.URL, "https://") || strings.HasPrefix(b.URL, "grpcs://")
+}
+
 func (d *decoder) checkBackends(cfg *Config) {
 	for name, b := range cfg.Backends {
-		if at := "backends." + name + ".url"; b.URL == "" {
-			d.wrong(at, `missing; as in "http://127.0.0.1:9000"`)
+		at := "backends." + name
+		if b.URL == "" {
+			d.wrong(at+".url", `missing; as in "http://127.0.0.1:9000"`)
+		}
+		off := ""
+		if !b.ByTLS() {
+			off = at + ".url begins with neither https:// nor grpcs://"
+		}
+		if d.cmd.serves() {
+			d.checkClientTLS(at, off, b.CA, b.Cert, b.Key)
 		}
 		for header, value := range b.Headers {
 			if what := wrongHeader(header, string(value)); what != "" {
@@ -323,15 +336,20 @@ func (d *decoder) checkKafka(cfg *Config) {
 	case b.Username != "" && !b.TLS && (b.Mechanism == "" || b.Mechanism == "PLAIN"):
 		cfg.warn("bus.password goes over the network in the clear: set bus.tls, or a bus.mechanism that does not show it")
 	}
-	d.checkClientTLS("bus", b.TLS, b.CA, b.Cert, b.Key)
+	off := ""
+	if !b.TLS {
+		off = "bus.tls is false"
+	}
+	d.checkClientTLS("bus", off, b.CA, b.Cert, b.Key)
 }
 
-// checkClientTLS checks how a server of the key path is spoken to.
-func (d *decoder) checkClientTLS(path string, on bool, ca, cert, key string) {
+// checkClientTLS checks how a server of the key path is spoken to. off says why it is
+// not by TLS, "": it is.
+func (d *decoder) checkClientTLS(path, off, ca, cert, key string) {
 	for _, k := range []struct{ name, file string }{{"ca", ca}, {"cert", cert}, {"key", key}} {
 		at := path + "." + k.name
-		if k.file != "" && !on {
-			d.wrong(at, "set, while %s.tls is false", path)
+		if k.file != "" && off != "" {
+			d.wrong(at, "set, while %s", off)
 		}
 		d.readable(at, k.file, false)
 	}
@@ -349,7 +367,11 @@ func (d *decoder) checkStores(cfg *Config) {
 		d.wrong("store.sentinel.master", "missing, while another key of store.sentinel is set")
 	}
 	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
-		d.checkClientTLS("store", cfg.Store.TLS, cfg.Store.CA, cfg.Store.Cert, cfg.Store.Key)
+		off := ""
+		if !cfg.Store.TLS {
+			off = "store.tls is false"
+		}
+		d.checkClientTLS("store", off, cfg.Store.CA, cfg.Store.Cert, cfg.Store.Key)
 	}
 	if cfg.Bus.Kind == "kafka" {
 		d.checkKafka(cfg)
