@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -47,6 +48,10 @@ func KeepSmall(ctx context.Context, work func() int64) {
 		collect = func() {}
 	}
 	collect()
+	// What lives may grow tenfold between two looks. With the percentage of a small heap
+	// its garbage would be let grow to many times that, so each collection is a look.
+	collected := make(chan struct{}, 1)
+	watchCollections(ctx, collected)
 	every := time.NewTicker(memoryLook)
 	defer every.Stop()
 	var s storm
@@ -60,10 +65,28 @@ func KeepSmall(ctx context.Context, work func() int64) {
 			}
 			last = now
 			collect()
+		case <-collected:
+			collect()
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// watchCollections tells of each garbage collection until ctx ends: of something that
+// nobody refers to, the next one finds that it is gone.
+func watchCollections(ctx context.Context, collected chan<- struct{}) {
+	type leaf struct{ next *leaf } // a pointer keeps it out of a block that others share
+	runtime.AddCleanup(&leaf{}, func(ctx context.Context) {
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case collected <- struct{}{}:
+		default:
+		}
+		watchCollections(ctx, collected)
+	}, ctx)
 }
 
 // liveHeap returns what lived after the last collection, in bytes.

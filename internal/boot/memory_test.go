@@ -1,6 +1,13 @@
 package boot
 
-import "testing"
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
 
 func TestStormIsOverOnceAfterIt(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -40,4 +47,43 @@ func TestCollectorsTarget(t *testing.T) {
 			t.Errorf("%d MiB: %d, want %d", live>>20, got, want)
 		}
 	}
+}
+
+// TestTargetFollowsTheHeap has much live all at once: the target is another as soon as a
+// collection has seen that, long before the next look.
+func TestTargetFollowsTheHeap(t *testing.T) {
+	t.Setenv("GOGC", "")
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		KeepSmall(ctx, func() int64 { return 0 })
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	percent := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	until := func(what string, ok func(uint64) bool) {
+		t.Helper()
+		for end := time.Now().Add(memoryLook - memoryLook/4); ; {
+			runtime.GC() // one that begins at once after another may not be noticed
+			metrics.Read(percent)
+			if ok(percent[0].Value.Uint64()) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s: %d", what, percent[0].Value.Uint64())
+			}
+		}
+	}
+	until("the target of a small heap", func(p uint64) bool { return p > 100 })
+	live := make([][]byte, 100)
+	for i := range live {
+		live[i] = make([]byte, 1<<20)
+	}
+	until("the target of a large heap", func(p uint64) bool { return p == gcPercent })
+	runtime.KeepAlive(live)
 }
