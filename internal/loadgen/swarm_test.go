@@ -29,6 +29,7 @@ type fake struct {
 	connect  string // answers CONNECT
 	requests chan string
 	heard    chan string // what clients say, if not nil
+	stall    func()      // called before a client's CONNECT or event is answered, if not nil
 
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{}
@@ -111,6 +112,9 @@ func (f *fake) serve(nc net.Conn, in io.Reader, v3 bool) {
 		if r.Feed(&wsframe.ReaderOptions{}, b[:n], func(op wsframe.Opcode, p []byte) error {
 			if f.heard != nil {
 				f.heard <- string(p)
+			}
+			if f.stall != nil {
+				f.stall()
 			}
 			switch {
 			case op == wsframe.Close:

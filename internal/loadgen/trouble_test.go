@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -177,5 +179,63 @@ func TestJSONIsDocumented(t *testing.T) {
 				t.Errorf("docs/bench.md does not tell of %q in a %T", key, of)
 			}
 		}
+	}
+}
+
+// stalls keeps everybody waiting once, from the tenth call on and for so long.
+func stalls(d time.Duration) func() {
+	var mu sync.RWMutex
+	var calls atomic.Int64
+	return func() {
+		if calls.Add(1) == 10 {
+			mu.Lock()
+			time.AfterFunc(d, mu.Unlock)
+		}
+		mu.RLock()
+		defer mu.RUnlock()
+	}
+}
+
+// A server that stalls is charged for all that was due meanwhile: of 600 ms that
+// something was due in, half, and half of these for longer than 150 ms. It is not the
+// generator that was late, not even when it could begin no more handshakes.
+func TestStallOfAServerShows(t *testing.T) {
+	const stall, load, rate = 300 * time.Millisecond, 600 * time.Millisecond, 500
+	for name, play := range map[string]func(s Swarm) (*Histogram, *Histogram){
+		"connect": func(s Swarm) (*Histogram, *Histogram) {
+			if err := s.Connect(t.Context(), Plan{Clients: int(load.Seconds() * rate), Rate: rate, Parallel: 4}); err != nil {
+				t.Fatal(err)
+			}
+			st := collect(t, s)
+			return &st.Connect, &st.Late
+		},
+		"echo": func(s Swarm) (*Histogram, *Histogram) {
+			if err := s.Connect(t.Context(), Plan{Clients: 5}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Drive(t.Context(), Load{Rate: rate, For: load, Event: "echo", Ack: true}); err != nil {
+				t.Fatal(err)
+			}
+			sum := collect(t, s)
+			for end := time.Now().Add(10 * time.Second); sum.Answered < sum.Sent && time.Now().Before(end); {
+				st := collect(t, s)
+				sum.Merge(&st)
+			}
+			return &sum.RoundTrip, &sum.Late
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, func(f *fake) { f.stall = stalls(stall) })
+			took, late := play(newSwarm(t, Target{URL: f.URL}, 1))
+			if n := int(load.Seconds() * rate); int(took.Count()) != n {
+				t.Fatalf("%d of %d were answered", took.Count(), n)
+			}
+			if q := took.Quantile(.75); q < stall/4 || took.Max() < stall*3/4 {
+				t.Errorf("the stall does not show: p75 %s, max %s", q, took.Max())
+			}
+			if q := late.Quantile(.9); q > stall/3 {
+				t.Errorf("the generator took the stall for its own: p90 %s late", q)
+			}
+		})
 	}
 }
