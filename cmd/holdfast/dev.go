@@ -74,7 +74,11 @@ func (c *devCommand) banner(out io.Writer, cfg *boot.Config, clients, api net.Ad
 	if len(cfg.APITokens) > 0 {
 		curl += ` -H "Authorization: Bearer $` + boot.APITokenVariable + `"`
 	}
-	fmt.Fprintf(out, `holdfast dev is up; everything is kept in memory and gone at its end.
+	kept := "everything is kept in memory and gone at its end"
+	if cfg.Store.Kind != "memory" {
+		kept = "rooms and logs are kept in Redis at " + strings.Join(cfg.Store.Addrs, ", ")
+	}
+	fmt.Fprintf(out, `holdfast dev is up; %[6]s.
 
   page     %[1]s/          open it in two windows
   clients  %[1]s           socket.io-client 2, 3 and 4 connect here
@@ -88,7 +92,7 @@ Push to the page:
 
 Watch what clients send: %[3]s tail%[4]s
 Stop with Ctrl-C.
-`, page, apiURL, self, flag, curl)
+`, page, apiURL, self, flag, curl, kept)
 	if len(cfg.APITokens) > 0 {
 		fmt.Fprintf(out, "The API wants one of its api_tokens: set %s to it.\n", boot.APITokenVariable)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"holdfast/internal/boot"
 	"holdfast/proto/holdfast/v1/holdfastpb"
 )
 
@@ -264,6 +266,25 @@ func TestPathsOfEndpoints(t *testing.T) {
 	} {
 		if status, body := get(t, clients+path); !strings.Contains(body, want) || status >= http.StatusInternalServerError {
 			t.Errorf("%s: %d, no %q in %.200s", path, status, want, body)
+		}
+	}
+}
+
+// TestDevSaysWhereThingsAreKept has dev over Redis not call it memory.
+func TestDevSaysWhereThingsAreKept(t *testing.T) {
+	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8001}
+	for text, want := range map[string]string{
+		"{}": "holdfast dev is up; everything is kept in memory and gone at its end.\n",
+		"store: {kind: redis, addrs: ['127.0.0.1:6379']}": "holdfast dev is up; rooms and logs are kept in Redis at 127.0.0.1:6379.\n",
+	} {
+		cfg, err := boot.Load(boot.Dev, file(t, text+"\n"), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := newBuffer()
+		(&devCommand{}).banner(out, cfg, addr, addr)
+		if !strings.HasPrefix(out.String(), want) {
+			t.Errorf("%s: %.120s", text, out)
 		}
 	}
 }

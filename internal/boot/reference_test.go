@@ -86,8 +86,9 @@ machine's, and port 0 picks a free one.
 
 **Variables.** A key's variable is its path in capitals: ` + "`heartbeat.interval`" + ` is HOLDFAST_HEARTBEAT_INTERVAL. A list of
 words is written with commas, anything larger as YAML: ` + "`HOLDFAST_ROUTES='[{event: \"*\", backend: app}]'`" + `. One key of a
-backend is HOLDFAST_BACKENDS_APP_URL. A HOLDFAST_ variable that is no key is an error, but for HOLDFAST_CONFIG, HOLDFAST_API,
-HOLDFAST_API_TOKEN and HOLDFAST_API_CA (which push and tail call the API with), HOLDFAST_TEST_…, and what Kubernetes sets for Services named holdfast.
+backend is HOLDFAST_BACKENDS_APP_URL. A HOLDFAST_ variable that is no key is passed over with a warning, for others may set
+it. Known beside the keys are HOLDFAST_CONFIG, HOLDFAST_API, HOLDFAST_API_TOKEN and HOLDFAST_API_CA (which push and tail call
+the API with), HOLDFAST_TEST_…, and what Kubernetes sets for Services named holdfast.
 
 A gateway and an API with Redis and Kafka:
 

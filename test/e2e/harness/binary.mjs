@@ -9,7 +9,7 @@ const suiteDir = dirname(dirname(fileURLToPath(import.meta.url)));
 const rootDir = dirname(dirname(suiteDir));
 
 /**
- * The environment without HOLDFAST_*: those would be settings, and holdfast refuses
+ * The environment without HOLDFAST_*: those would be settings, and holdfast warns of
  * the ones that it does not know, this suite's own among them.
  */
 export const plainEnvironment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HOLDFAST_')));
