@@ -24,6 +24,7 @@ type event struct {
 
 	holders  atomic.Int32
 	answered atomic.Bool // the client has its acknowledgement, or gets none
+	left     atomic.Bool // it is not done with here, and stays on the bus
 }
 
 // newEvent returns an event that its maker holds.
@@ -47,7 +48,40 @@ func (e *event) release() {
 		defer cancel()
 		e.ackError(ctx, &failure{code: codeUnavailable, message: "no backend has answered this event"})
 	}
-	e.settled()
+	if !e.left.Load() {
+		e.settled()
+	}
+}
+
+// holdAgain is the pause between looks at whether an event is still this ws-api's.
+const holdAgain = 50 * time.Millisecond
+
+// mine waits until an event is this ws-api's for certain, and returns until when; the zero
+// time for ever. False: another one has it, or may have and nobody is waited for any
+// more. Then it is to be left alone.
+//
+// A ws-api that goes on after it stood still, or was cut off from the bus, has events that
+// another one may be about to relay. Both would look into the log, find nothing and append.
+func (e *event) mine() (until time.Time, ok bool) {
+	if e.up.Hold == nil {
+		return time.Time{}, true
+	}
+	for {
+		h := e.up.Hold()
+		e.up.Again = e.up.Again || h.Again
+		switch {
+		case h.Lost:
+			return time.Time{}, false // settling it changes nothing on the bus
+		case time.Now().Before(h.Until):
+			return h.Until, true
+		}
+		select {
+		case <-time.After(holdAgain):
+		case <-e.s.patient.Done():
+			e.left.Store(true)
+			return time.Time{}, false
+		}
+	}
 }
 
 // session is the name under which events keep their order.

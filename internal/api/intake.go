@@ -128,6 +128,9 @@ func (s *Server) handle(ctx context.Context, e *event) {
 		s.log.Error("an event without a client came from the bus", "event", up.ID)
 		return
 	}
+	if _, ok := e.mine(); !ok {
+		return
+	}
 	e.rule = s.rules.match(up)
 	s.rules.count(e.rule)
 	e.routed = s.cfg.Now()
@@ -194,8 +197,6 @@ func (s *Server) answerAndRelay(ctx context.Context, e *event) {
 		e.ack(ctx, message.Payload{JSON: emptyArgs})
 	}
 	if e.rule.Relay != RelayNone {
-		ctx, cancel := context.WithTimeout(ctx, s.limits.CallTimeout)
-		defer cancel()
 		s.relay(ctx, e)
 	}
 }
@@ -229,9 +230,10 @@ func (s *Server) relay(ctx context.Context, e *event) {
 	}
 	s.complete(p)
 	st := s.follow(p)
-	_, err := s.routeAgain(ctx, p, s.unrelayed.since(ctx, e, p))
-	if errors.Is(err, message.ErrForgotten) { // rather twice than not at all
-		_, err = s.route(ctx, p)
+	err := s.relaySurely(ctx, e, p)
+	if errors.Is(err, errElsewhere) {
+		st.end(s.cfg.Now(), "")
+		return
 	}
 	st.end(s.cfg.Now(), problemOf(err))
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"holdfast/internal/message"
 )
 
 // claims is which partitions this process owns. A partition has one owner, so that
@@ -47,6 +49,7 @@ type claims struct {
 
 type partition struct {
 	owned, leaving bool
+	foreign        bool   // another was found to own it
 	life           uint64 // grows with each take, so that what was read before is told apart
 	cursor         string // ID of the last event handed out
 	suspect        int64  // ms: what is not younger may have been handed out by another
@@ -169,10 +172,27 @@ func (c *claims) hand(r reading, id string) handing {
 	return handIt
 }
 
-// settle queues an event's removal.
+// hold tells how this process stands to an event that was handed out in a life of its
+// partition.
+func (c *claims) hold(partition int, life uint64) message.Hold {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	part := &c.parts[partition]
+	h := message.Hold{Lost: part.foreign, Again: part.life != life}
+	if part.owned {
+		h.Until = c.leaseEnd
+	}
+	return h
+}
+
+// settle queues an event's removal, unless it is another's by now.
 func (c *claims) settle(partition int, id string) {
 	c.mu.Lock()
-	c.settled = append(c.settled, settlement{partition, id})
+	if part := &c.parts[partition]; part.foreign {
+		delete(part.inflight, id)
+	} else {
+		c.settled = append(c.settled, settlement{partition, id})
+	}
 	c.mu.Unlock()
 	signal(c.flush)
 }
@@ -283,7 +303,7 @@ func (b *Redis) balance(ctx context.Context) error {
 }
 
 func (p *partition) take(suspect int64) {
-	p.owned, p.leaving, p.cursor, p.suspect = true, false, "0-0", suspect
+	p.owned, p.leaving, p.foreign, p.cursor, p.suspect = true, false, false, "0-0", suspect
 	p.life++
 }
 
@@ -371,6 +391,7 @@ func (c *claims) plan(self string, live []string, beats map[string]string, dead 
 			}
 		default:
 			part.owned, part.leaving = false, false // fenced, if it was ours
+			part.foreign = owner != ""
 			if mine && (owner == "" || dead[owner] || !ownerBeats) {
 				takes = append(takes, field, owner, self)
 			}

@@ -35,7 +35,7 @@ func (b *Kafka) ConsumeSettled(ctx context.Context, handle func(up *message.Up, 
 		return fmt.Errorf("join the consumers of %s: %w", b.upTopic(), err)
 	}
 	b.setMember(m)
-	m.read(ctx, func(r *kgo.Record, again bool, settled func()) {
+	m.read(ctx, func(r *kgo.Record, again bool, hold func() message.Hold, settled func()) {
 		headers, body := fromKafka(r)
 		up, err := message.ParseUp(headers, body)
 		if err != nil {
@@ -45,7 +45,7 @@ func (b *Kafka) ConsumeSettled(ctx context.Context, handle func(up *message.Up, 
 			settled()
 			return
 		}
-		up.Again = again
+		up.Again, up.Hold = again, hold
 		handle(up, settled)
 		b.handled.Add(1)
 	})
@@ -69,7 +69,7 @@ func (b *Kafka) ConsumePushes(ctx context.Context, handle func(p message.PushRec
 	if err != nil {
 		return fmt.Errorf("join the consumers of %s: %w", b.pushTopic(), err)
 	}
-	m.read(ctx, func(r *kgo.Record, again bool, settled func()) {
+	m.read(ctx, func(r *kgo.Record, again bool, _ func() message.Hold, settled func()) {
 		headers, body := fromKafka(r)
 		// The time tells records apart that have one offset in two lives of a topic.
 		id := fmt.Sprintf("%s-%d-%d-%d", r.Topic, r.Partition, r.Offset, r.Timestamp.UnixMilli())

@@ -159,6 +159,7 @@ func (b *Redis) handEvent(r reading, entry rueidis.XRangeSlice, handle func(*mes
 		at, err := strconv.ParseInt(ms, 10, 64)
 		up.Again = err != nil || at <= r.suspect
 	}
+	up.Hold = func() message.Hold { return b.claims.hold(r.partition, r.life) }
 	var once sync.Once
 	handle(up, func() { once.Do(func() { b.claims.settle(r.partition, entry.ID) }) })
 	b.handled.Add(1)

@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"holdfast/internal/message"
 )
 
 // clocksApart is how far the clock of who writes a record may be behind this one's.
@@ -102,7 +104,7 @@ func (b *Kafka) join(topic, group string) (*member, error) {
 func (o *KafkaOptions) fetchBytes() int32 { return max(8<<20, o.MaxRecord) }
 
 // read hands records over until ctx ends or the bus is closed.
-func (m *member) read(ctx context.Context, handle func(r *kgo.Record, again bool, settled func())) {
+func (m *member) read(ctx context.Context, handle func(r *kgo.Record, again bool, hold func() message.Hold, settled func())) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.b.taking, cancel)()
@@ -122,7 +124,8 @@ func (m *member) read(ctx context.Context, handle func(r *kgo.Record, again bool
 				return
 			}
 			if settled := m.hand(e); settled != nil {
-				handle(e.record, !e.record.Timestamp.After(e.part.since.Add(clocksApart)), settled)
+				again := !e.record.Timestamp.After(e.part.since.Add(clocksApart))
+				handle(e.record, again, func() message.Hold { return m.hold(e.part) }, settled)
 			}
 		}
 	}
@@ -197,6 +200,13 @@ func (m *member) hand(e entry) (settled func()) {
 	p.window = append(p.window, k)
 	p.open++
 	return func() { m.settle(p, k) }
+}
+
+// hold tells how this process stands to a record that was handed out of a part.
+func (m *member) hold(p *part) message.Hold {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return message.Hold{Until: m.lease, Lost: p.forgotten}
 }
 
 func (m *member) settle(p *part, k *mark) {

@@ -57,6 +57,10 @@ type Up struct {
 	// said that it is done with it. It is the bus', and in no record.
 	Again bool
 
+	// Hold tells how the consumer stands to the event now; nil: nobody else can have it. It
+	// is the bus', and in no record.
+	Hold func() Hold
+
 	TraceID     string // X-Trace-ID
 	TraceParent string // W3C
 	Received    time.Time
@@ -66,4 +70,14 @@ type Up struct {
 // Size returns the event's bytes, for bounds.
 func (u *Up) Size() int {
 	return 256 + len(u.Name) + len(u.Auth) + u.Payload.Size()
+}
+
+// Hold is how a consumer stands to an event that the bus has handed to it. One that stands
+// still, or is cut off, is taken for dead, and what it has not done with is another's.
+type Hold struct {
+	// Until is when another consumer may have the event at the earliest. When it has passed,
+	// nothing is known until the bus has heard more.
+	Until time.Time
+	Lost  bool // another consumer has it
+	Again bool // another consumer may have had it in between
 }
