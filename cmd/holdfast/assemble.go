@@ -189,7 +189,7 @@ func asksBackend(cfg *boot.Config) bool {
 	return false
 }
 
-func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Tracer, about func() message.About, log *slog.Logger) (*api.Server, error) {
+func newAPI(cfg *boot.Config, certs *boot.Certificates, s *stores, observe api.Observer, tracer *boot.Tracer, about func() message.About, log *slog.Logger) (*api.Server, error) {
 	id, err := node.NewSecret(node.NewEntropy(nil))
 	if err != nil {
 		return nil, err
@@ -217,7 +217,7 @@ func newAPI(cfg *boot.Config, s *stores, observe api.Observer, tracer *boot.Trac
 		for k, v := range b.Headers {
 			headers[k] = string(v)
 		}
-		conf, err := boot.ClientTLS("backends."+name, b.CA, b.Cert, b.Key)
+		conf, err := certs.Client("backends."+name, b.CA, b.Cert, b.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -307,7 +307,7 @@ func rule(r boot.Route) api.Rule {
 // takes longer than that and the age of its output is somebody who sends a body, or
 // reads an answer, a byte at a time or not at all: who is not even a session, and whom
 // no heartbeat ends.
-func clientServer(cfg *boot.Config, h http.Handler, l net.Listener, log *slog.Logger) (*http.Server, net.Listener, error) {
+func clientServer(cfg *boot.Config, certs *boot.Certificates, h http.Handler, l net.Listener, log *slog.Logger) (*http.Server, net.Listener, error) {
 	longest := cfg.Heartbeat.Interval + cfg.Heartbeat.Timeout + cfg.Limits.OutputAge
 	s := &http.Server{
 		Handler:           h,
@@ -324,7 +324,7 @@ func clientServer(cfg *boot.Config, h http.Handler, l net.Listener, log *slog.Lo
 	// HTTP/2 is for polling. A WebSocket has a connection of its own, for which browsers and
 	// stock clients offer HTTP/1.1 alone.
 	var err error
-	if s.TLSConfig, err = boot.ServerTLS("tls", cfg.TLS); err != nil {
+	if s.TLSConfig, err = certs.Server("tls", cfg.TLS); err != nil {
 		return nil, nil, err
 	}
 	s.HTTP2 = &http.HTTP2Config{
@@ -342,7 +342,7 @@ func clientServer(cfg *boot.Config, h http.Handler, l net.Listener, log *slog.Lo
 // apiServer is the HTTP server of api_listen: the API and the console where there
 // is one, and what every process shows of itself. It returns the listener as the server
 // is to serve it.
-func apiServer(cfg *boot.Config, l net.Listener, debug *http.ServeMux, backends, console http.Handler, log *slog.Logger) (*http.Server, net.Listener, error) {
+func apiServer(cfg *boot.Config, certs *boot.Certificates, l net.Listener, debug *http.ServeMux, backends, console http.Handler, log *slog.Logger) (*http.Server, net.Listener, error) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/holdfast.v1."), strings.HasPrefix(r.URL.Path, "/grpc."):
@@ -362,7 +362,7 @@ func apiServer(cfg *boot.Config, l net.Listener, debug *http.ServeMux, backends,
 		return s, l, nil
 	}
 	var err error
-	if s.TLSConfig, err = boot.ServerTLS("api_tls", cfg.APITLS); err != nil {
+	if s.TLSConfig, err = certs.Server("api_tls", cfg.APITLS); err != nil {
 		return nil, nil, err
 	}
 	return s, tls.NewListener(l, s.TLSConfig), nil

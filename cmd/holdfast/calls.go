@@ -63,7 +63,7 @@ func (r *remote) check() error {
 	u, err := url.Parse(r.API)
 	if err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
 		if r.CA != "" {
-			if r.roots, err = boot.ClientTLS("-", r.CA, "", ""); err != nil {
+			if r.roots, err = (*boot.Certificates)(nil).Client("-", r.CA, "", ""); err != nil {
 				return usageError{fmt.Errorf("--ca: %w", errors.Unwrap(err))}
 			}
 		}

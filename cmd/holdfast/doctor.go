@@ -5,10 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"sort"
 	"time"
 
@@ -43,16 +46,17 @@ func (c *doctorCommand) Run(w *world) error {
 	}
 	report("listen "+cfg.Listen, free(cfg.Listen, "listen"))
 	report("api_listen "+cfg.APIListen, free(cfg.APIListen, "api_listen"))
+	certs := boot.NewCertificates(slog.New(slog.DiscardHandler))
 	if cfg.TLS.Cert != "" {
-		_, err := boot.ServerTLS("tls", cfg.TLS)
+		_, err := certs.Server("tls", cfg.TLS)
 		report("certificate "+cfg.TLS.Cert, err)
 	}
 	if cfg.APITLS.Cert != "" {
-		_, err := boot.ServerTLS("api_tls", cfg.APITLS)
+		_, err := certs.Server("api_tls", cfg.APITLS)
 		report("certificate "+cfg.APITLS.Cert, err)
 	}
 	if cfg.Node.TLS.Cert != "" {
-		_, _, err := boot.LinkTLS("node.tls", cfg.Node.TLS)
+		_, _, err := certs.Link("node.tls", cfg.Node.TLS)
 		report("certificate "+cfg.Node.TLS.Cert, err)
 	}
 	if cfg.ClientBundle != "" {
@@ -65,23 +69,39 @@ func (c *doctorCommand) Run(w *world) error {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		report("backends."+name+" "+cfg.Backends[name].URL, reachable(w.ctx, "backends."+name, cfg.Backends[name]))
+		report("backends."+name+" "+cfg.Backends[name].URL, reachable(w.ctx, certs, "backends."+name, cfg.Backends[name]))
 	}
 	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
-		notes, err := redisUsable(w.ctx, cfg)
+		notes, err := redisUsable(w.ctx, cfg, certs)
 		report(fmt.Sprintf("store.addrs %v", cfg.Store.Addrs), err)
 		for _, note := range notes {
 			fmt.Fprintln(w.stdout, "note  ", note)
 		}
 	}
 	if cfg.Bus.Kind == "kafka" {
-		report(fmt.Sprintf("bus.brokers %v", cfg.Bus.Brokers), kafkaUsable(w.ctx, cfg))
+		report(fmt.Sprintf("bus.brokers %v", cfg.Bus.Brokers), kafkaUsable(w.ctx, cfg, certs))
 	}
+	expiring(w.stdout, certs.Expiries(), report)
 	report(fmt.Sprintf("open files: %d", openFiles()), enoughFiles())
 	if wrong > 0 {
 		return fmt.Errorf("doctor: %d thing(s) are wrong", wrong)
 	}
 	return nil
+}
+
+// expirySoon is how long before its end a certificate is worth a note.
+const expirySoon = 14 * 24 * time.Hour
+
+// expiring tells of certificates that are not valid any more, or soon will not be.
+func expiring(out io.Writer, ends map[string]time.Time, report func(what string, err error)) {
+	for _, path := range slices.Sorted(maps.Keys(ends)) {
+		switch left := time.Until(ends[path]); {
+		case left <= 0:
+			report(path+".cert", fmt.Errorf("it was valid until %s", ends[path].Format(time.RFC3339)))
+		case left < expirySoon:
+			fmt.Fprintf(out, "note   %s.cert is valid until %s\n", path, ends[path].Format(time.RFC3339))
+		}
+	}
 }
 
 func free(addr, key string) error {
@@ -94,10 +114,10 @@ func free(addr, key string) error {
 
 // redisUsable does what a start does, apart from claiming the prefix. The notes are about
 // how durable it is.
-func redisUsable(ctx context.Context, cfg *boot.Config) (notes []string, err error) {
+func redisUsable(ctx context.Context, cfg *boot.Config, certs *boot.Certificates) (notes []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	client, err := dialRedis(ctx, cfg, "doctor")
+	client, err := dialRedis(ctx, cfg, certs, "doctor")
 	if err != nil {
 		return nil, err
 	}
@@ -113,11 +133,11 @@ func redisUsable(ctx context.Context, cfg *boot.Config) (notes []string, err err
 }
 
 // kafkaUsable does what a start does, apart from making topics.
-func kafkaUsable(ctx context.Context, cfg *boot.Config) error {
+func kafkaUsable(ctx context.Context, cfg *boot.Config, certs *boot.Certificates) error {
 	missing := cfg.Bus.CreateTopics
 	look := *cfg
 	look.Bus.CreateTopics = false
-	b, err := newKafka(&look, "doctor", nil, nil, slog.New(slog.DiscardHandler))
+	b, err := newKafka(&look, certs, "doctor", nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -129,7 +149,7 @@ func kafkaUsable(ctx context.Context, cfg *boot.Config) error {
 }
 
 // reachable connects to a backend, by TLS where it is called so, and sends nothing.
-func reachable(ctx context.Context, path string, b boot.Backend) error {
+func reachable(ctx context.Context, certs *boot.Certificates, path string, b boot.Backend) error {
 	u, err := url.Parse(b.URL)
 	if err != nil {
 		return err
@@ -151,7 +171,7 @@ func reachable(ctx context.Context, path string, b boot.Backend) error {
 	if !b.ByTLS() {
 		return nil
 	}
-	conf, err := boot.ClientTLS(path, b.CA, b.Cert, b.Key)
+	conf, err := certs.Client(path, b.CA, b.Cert, b.Key)
 	if err != nil {
 		return err
 	}

@@ -125,8 +125,19 @@ func TestAPIWantsAToken(t *testing.T) {
 	if code := <-done; code != 0 {
 		t.Errorf("tail ended with %d: %s", code, errs)
 	}
-	// The certificate is renewed.
-	ca.Renew(pair, "renewed")
+	if _, text := fetch(t, client, http.MethodGet, api+"/metrics", newToken, ""); !strings.Contains(text, `holdfast_certificate_expires_seconds{key="api_tls"} 1.`) {
+		t.Errorf("it is not told when the certificate ends")
+	}
+	for valid, want := range map[time.Duration]string{
+		time.Hour:  "note   api_tls.cert is valid until ",
+		-time.Hour: "wrong  api_tls.cert: it was valid until ",
+	} {
+		ca.Valid = valid
+		pair := ca.Sign("api")
+		if _, out, _ := command(t, nil, "doctor", "--config", file(t, fmt.Sprintf("listen: 127.0.0.1:0\napi_listen: 127.0.0.1:0\napi_tls: {cert: %q, key: %q}\n", pair.Cert, pair.Key))); !strings.Contains(out, want) {
+			t.Errorf("doctor, %v: %s", valid, out)
+		}
+	}
 	if code, out, _ := command(t, nil, "doctor", "--config", file(t, fmt.Sprintf("listen: 127.0.0.1:0\napi_listen: 127.0.0.1:0\napi_tls: {cert: %q, key: %q}\n", pair.Cert, ca.File))); code == 0 || !strings.Contains(out, "api_tls.cert, api_tls.key: ") {
 		t.Errorf("doctor: %d\n%s", code, out)
 	}

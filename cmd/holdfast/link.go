@@ -56,7 +56,7 @@ func (p *process) openLink() (*link, error) {
 		Members: s.members, WorkerOf: workerOf, Log: p.log,
 	}
 	if p.cfg.Node.TLS.Cert != "" {
-		if opts.Listen, opts.Call, err = boot.LinkTLS("node.tls", p.cfg.Node.TLS); err != nil {
+		if opts.Listen, opts.Call, err = p.certs.Link("node.tls", p.cfg.Node.TLS); err != nil {
 			return nil, err
 		}
 	}

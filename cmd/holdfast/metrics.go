@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -91,6 +92,18 @@ func registerTLS(m boot.Metrics, h *boot.Handshakes) {
 	gauge(m, "holdfast_tls_handshakes", "TLS connections that have made no request yet.", func() float64 { return float64(h.UnderWay()) })
 	counter(m, "holdfast_tls_evicted_total", "TLS connections closed before their first request, for others that waited.",
 		func() float64 { return float64(h.Evicted()) })
+}
+
+// registerCertificates exports until when this process's certificates are valid.
+func registerCertificates(m boot.Metrics, certs *boot.Certificates) {
+	s := newSnapshot(certs.Expiries)
+	s.add(prometheus.GaugeValue, "holdfast_certificate_expires_seconds", "When the certificate in use ends, in seconds since 1970.",
+		[]string{"key"}, func(ends map[string]time.Time, emit func(float64, ...string)) {
+			for key, end := range ends {
+				emit(float64(end.Unix()), key)
+			}
+		})
+	m.MustRegister(s)
 }
 
 // registerAPI exports ws-api's counters and queues.

@@ -70,7 +70,7 @@ func exportedByKafka(t *testing.T) (names []string) {
 	s := &stores{}
 	cfg := &boot.Config{Bus: boot.Bus{Kind: "kafka", Brokers: []string{"127.0.0.1:1"}}}
 	meter := newCallMeter("holdfast_kafka", "Kafka", bus.KafkaFamilies())
-	b, err := newKafka(cfg, "n", nil, meter.observe, slog.New(slog.DiscardHandler))
+	b, err := newKafka(cfg, nil, "n", nil, meter.observe, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

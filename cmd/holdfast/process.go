@@ -27,6 +27,7 @@ type process struct {
 	log      *slog.Logger
 	load     *load
 	clients  func() int64 // of the gateway here; nil: there is none
+	certs    *boot.Certificates
 	stores   *stores
 	ready    *boot.Readiness
 	metrics  boot.Metrics
@@ -49,8 +50,9 @@ func (p *process) run(w *world) error {
 			closer()
 		}
 	}()
+	p.certs = boot.NewCertificates(log)
 	var err error
-	if p.stores, err = openStores(w.ctx, p.cfg, log); err != nil {
+	if p.stores, err = openStores(w.ctx, p.cfg, p.certs, log); err != nil {
 		return err
 	}
 	defer func() {
@@ -102,6 +104,7 @@ func (p *process) measure(ctx context.Context) (err error) {
 	for _, export := range p.stores.export {
 		export(p.metrics, p.queues)
 	}
+	registerCertificates(p.metrics, p.certs)
 	p.tracer, err = boot.NewTracer(ctx, p.cfg.Tracing, version(), p.kind, p.stores.identity, p.log)
 	if p.tracer != nil {
 		registerTracer(p.metrics, p.tracer)
@@ -132,7 +135,7 @@ func (p *process) listenAPI(level *slog.LevelVar) (net.Addr, error) {
 		return nil, err
 	}
 	debug := boot.DebugMux(p.metrics, p.ready, level)
-	server, served, err := apiServer(p.cfg, door, debug, backends, admin, p.log)
+	server, served, err := apiServer(p.cfg, p.certs, door, debug, backends, admin, p.log)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +152,7 @@ func (p *process) addAPI() (backends, admin http.Handler, err error) {
 		}), nil, nil
 	}
 	observe := p.meters.api(p.metrics, slices.Sorted(maps.Keys(p.cfg.Backends)))
-	server, err := newAPI(p.cfg, p.stores, observe, p.tracer, p.aboutAPI, p.log)
+	server, err := newAPI(p.cfg, p.certs, p.stores, observe, p.tracer, p.aboutAPI, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -200,7 +203,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 		door, pauses = patient, patient.Pauses
 	}
 	registerPauses(p.metrics, "listen", pauses)
-	server, served, err := clientServer(p.cfg, p.clientHandler(node, apiAddr), door, p.log)
+	server, served, err := clientServer(p.cfg, p.certs, p.clientHandler(node, apiAddr), door, p.log)
 	if err != nil {
 		return nil, err
 	}

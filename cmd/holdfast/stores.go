@@ -62,7 +62,7 @@ type sharedStores struct {
 
 // openStores makes the stores. The caller closes them when everything that uses them
 // has ended.
-func openStores(ctx context.Context, cfg *boot.Config, log *slog.Logger) (*stores, error) {
+func openStores(ctx context.Context, cfg *boot.Config, certs *boot.Certificates, log *slog.Logger) (*stores, error) {
 	s := &stores{identity: cfg.Node.Identity}
 	if s.identity == "" {
 		host, err := os.Hostname()
@@ -73,12 +73,12 @@ func openStores(ctx context.Context, cfg *boot.Config, log *slog.Logger) (*store
 	}
 	s.openMemory(cfg)
 	if cfg.Store.Kind == "redis" || cfg.Bus.Kind == "redis" {
-		if err := s.openRedis(ctx, cfg, log); err != nil {
+		if err := s.openRedis(ctx, cfg, certs, log); err != nil {
 			return nil, errors.Join(err, s.close(ctx))
 		}
 	}
 	if cfg.Bus.Kind == "kafka" {
-		if err := s.openKafka(ctx, cfg, log); err != nil {
+		if err := s.openKafka(ctx, cfg, certs, log); err != nil {
 			return nil, errors.Join(err, s.close(ctx))
 		}
 	}
@@ -123,8 +123,8 @@ func (s *stores) openMemory(cfg *boot.Config) {
 }
 
 // openRedis puts Redis behind what the configuration wants there.
-func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
-	client, err := dialRedis(ctx, cfg, s.identity)
+func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, certs *boot.Certificates, log *slog.Logger) error {
+	client, err := dialRedis(ctx, cfg, certs, s.identity)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (s *stores) openRedis(ctx context.Context, cfg *boot.Config, log *slog.Logg
 
 // dialRedis connects to the Redis that the configuration names, as id. It fails with the
 // key that is to be mended.
-func dialRedis(ctx context.Context, cfg *boot.Config, id string) (redis.Client, error) {
+func dialRedis(ctx context.Context, cfg *boot.Config, certs *boot.Certificates, id string) (redis.Client, error) {
 	c := &cfg.Store
 	opts := redis.Options{
 		Addrs: c.Addrs, Username: c.Username, Password: string(c.Password), DB: c.DB, Name: "holdfast-" + id,
@@ -183,7 +183,7 @@ func dialRedis(ctx context.Context, cfg *boot.Config, id string) (redis.Client, 
 	}
 	if c.TLS {
 		var err error
-		if opts.TLS, err = boot.ClientTLS("store", c.CA, c.Cert, c.Key); err != nil {
+		if opts.TLS, err = certs.Client("store", c.CA, c.Cert, c.Key); err != nil {
 			return nil, err
 		}
 	}
@@ -206,9 +206,9 @@ func dialRedis(ctx context.Context, cfg *boot.Config, id string) (redis.Client, 
 }
 
 // openKafka makes Kafka the bus.
-func (s *stores) openKafka(ctx context.Context, cfg *boot.Config, log *slog.Logger) error {
+func (s *stores) openKafka(ctx context.Context, cfg *boot.Config, certs *boot.Certificates, log *slog.Logger) error {
 	meter := newCallMeter("holdfast_kafka", "Kafka", bus.KafkaFamilies())
-	b, err := newKafka(cfg, s.identity, s.inboxes, meter.observe, log)
+	b, err := newKafka(cfg, certs, s.identity, s.inboxes, meter.observe, log)
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (s *stores) exportKafka(b *bus.Kafka, meter *callMeter) {
 
 // newKafka makes the bus that the configuration names, and asks nothing of Kafka yet.
 func newKafka(
-	cfg *boot.Config, id string, nodes bus.Directory, observe func(family string, took time.Duration, failed bool), log *slog.Logger,
+	cfg *boot.Config, certs *boot.Certificates, id string, nodes bus.Directory, observe func(family string, took time.Duration, failed bool), log *slog.Logger,
 ) (*bus.Kafka, error) {
 	c, l := &cfg.Bus, &cfg.Limits
 	opts := bus.KafkaOptions{
@@ -248,7 +248,7 @@ func newKafka(
 		UpItems:   l.UpstreamEvents, UpBytes: int64(l.UpstreamBytes), Log: log, Observe: observe,
 	}
 	var err error
-	if opts.TLS, err = kafkaTLS(c); err != nil {
+	if opts.TLS, err = kafkaTLS(c, certs); err != nil {
 		return nil, err
 	}
 	b, err := bus.NewKafka(opts)
@@ -259,17 +259,17 @@ func newKafka(
 }
 
 // kafkaTLS is nil where TLS is not spoken.
-func kafkaTLS(c *boot.Bus) (*tls.Config, error) {
+func kafkaTLS(c *boot.Bus, certs *boot.Certificates) (*tls.Config, error) {
 	if !c.TLS {
 		return nil, nil
 	}
-	return boot.ClientTLS("bus", c.CA, c.Cert, c.Key)
+	return certs.Client("bus", c.CA, c.Cert, c.Key)
 }
 
 // prepareKafka fails with the key that is to be mended when Kafka cannot be used.
 func prepareKafka(ctx context.Context, cfg *boot.Config, b *bus.Kafka) error {
 	if err := b.Reach(ctx); err != nil {
-		if conf, bad := kafkaTLS(&cfg.Bus); bad == nil {
+		if conf, bad := kafkaTLS(&cfg.Bus, nil); bad == nil {
 			if why := untakenBy(ctx, err, cfg.Bus.Brokers, conf); why != nil {
 				err = why
 			}

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -15,11 +17,57 @@ import (
 // are looked at again.
 const certificateCheck = 10 * time.Second
 
-// ServerTLS is the TLS of a listener whose keys stand below path. The PEM files are read
+// Certificates makes TLS of the certificates that a configuration names, and knows of all
+// of them until when they are valid. Nil is one that makes them all the same.
+type Certificates struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	pairs map[string]*reloaded[*tls.Certificate] // by the path of their keys
+}
+
+// NewCertificates returns one that tells log of files that have changed and cannot be read.
+func NewCertificates(log *slog.Logger) *Certificates {
+	return &Certificates{log: log, pairs: make(map[string]*reloaded[*tls.Certificate])}
+}
+
+// Expiries returns until when the certificates in use are valid, by the path of their keys.
+func (c *Certificates) Expiries() map[string]time.Time {
+	c.mu.Lock()
+	pairs := maps.Clone(c.pairs)
+	c.mu.Unlock()
+	ends := make(map[string]time.Time, len(pairs))
+	for path, p := range pairs {
+		ends[path] = p.get().Leaf.NotAfter
+	}
+	return ends
+}
+
+// pair reads one, and remembers it.
+func (c *Certificates) pair(path, cert, key string) (*reloaded[*tls.Certificate], error) {
+	p, err := readPair(path, cert, key)
+	if err != nil || c == nil {
+		return p, err
+	}
+	p.fails = c.fails(path)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pairs[path] = p
+	return p, nil
+}
+
+// fails says that what was read before stays in use.
+func (c *Certificates) fails(path string) func(error) {
+	return func(err error) {
+		c.log.Error("a changed certificate cannot be read, the one before stays in use", "key", path, "err", err)
+	}
+}
+
+// Server is the TLS of a listener whose keys stand below path. The PEM files are read
 // again when they have changed, so that a renewed certificate needs no restart. A pair
 // that cannot be read leaves the old one in use. The error is about the first reading.
-func ServerTLS(path string, cfg TLS) (*tls.Config, error) {
-	pair, err := readPair(path, cfg.Cert, cfg.Key)
+func (c *Certificates) Server(path string, cfg TLS) (*tls.Config, error) {
+	pair, err := c.pair(path, cfg.Cert, cfg.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -32,11 +80,11 @@ func ServerTLS(path string, cfg TLS) (*tls.Config, error) {
 	}, nil
 }
 
-// ClientTLS is the TLS of connections to servers, whose keys stand below path: the file
+// Client is the TLS of connections to servers, whose keys stand below path: the file
 // of those who may have signed the servers' certificates ("": the system's), and that of
 // a certificate of this process's own with its key ("": none), which is read again as
 // that of [ServerTLS] is.
-func ClientTLS(path, ca, cert, key string) (*tls.Config, error) {
+func (c *Certificates) Client(path, ca, cert, key string) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca != "" {
 		roots, err := readCA(ca)
@@ -46,7 +94,7 @@ func ClientTLS(path, ca, cert, key string) (*tls.Config, error) {
 		conf.RootCAs = roots
 	}
 	if cert != "" {
-		pair, err := readPair(path, cert, key)
+		pair, err := c.pair(path, cert, key)
 		if err != nil {
 			return nil, err
 		}
@@ -57,19 +105,22 @@ func ClientTLS(path, ca, cert, key string) (*tls.Config, error) {
 	return conf, nil
 }
 
-// LinkTLS is the TLS of the link between gateways, whose keys stand below path: as who
+// Link is the TLS of the link between gateways, whose keys stand below path: as who
 // listens, and as who calls. Both ends show a certificate, and each takes what the CA has
 // signed, for the name where one is configured and for any where not: gateways reach one
 // another by addresses that no certificate knows beforehand. All files are read again when
 // they have changed.
-func LinkTLS(path string, cfg LinkCertificates) (server, client *tls.Config, err error) {
-	pair, err := readPair(path, cfg.Cert, cfg.Key)
+func (c *Certificates) Link(path string, cfg LinkCertificates) (server, client *tls.Config, err error) {
+	pair, err := c.pair(path, cfg.Cert, cfg.Key)
 	if err != nil {
 		return nil, nil, err
 	}
 	pool := &reloaded[*x509.CertPool]{files: []string{cfg.CA}, load: func() (*x509.CertPool, error) { return readCA(cfg.CA) }}
 	if err := pool.read(time.Now()); err != nil {
 		return nil, nil, fmt.Errorf("%s.ca: %w", path, err)
+	}
+	if c != nil {
+		pool.fails = c.fails(path + ".ca")
 	}
 	l := &linkEnd{name: cfg.Name, pool: pool}
 	// The other gateways do with this certificate what this one does with theirs.
@@ -163,18 +214,25 @@ func readPair(path, cert, key string) (*reloaded[*tls.Certificate], error) {
 type reloaded[T any] struct {
 	files []string
 	load  func() (T, error)
+	fails func(error) // told of each failure once; nil: nobody is
 
 	mu      sync.Mutex
 	value   T
 	stamps  []time.Time // of the files when value was read; nil: it was not
 	checked time.Time
+	failure string // of the last reading; "": it was well
 }
 
 func (r *reloaded[T]) get() T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := time.Now(); now.Sub(r.checked) >= certificateCheck {
-		_ = r.read(now)
+		before := r.failure
+		if err := r.read(now); err == nil {
+			r.failure = ""
+		} else if r.failure = err.Error(); r.failure != before && r.fails != nil {
+			r.fails(err)
+		}
 	}
 	return r.value
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -13,6 +14,9 @@ import (
 
 	"holdfast/internal/certtest"
 )
+
+// none remembers no certificate.
+var none *Certificates
 
 // meet has one end call the other, and returns what each thinks of it.
 func meet(t *testing.T, listen, call *tls.Config) (called, caller error) {
@@ -72,11 +76,11 @@ func TestLinkTLS(t *testing.T) {
 		{"a called one of another CA", of(theirs, stranger, ""), of(ours, a, ""), "unknown authority"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			listen, _, err := LinkTLS("node.tls", tt.called)
+			listen, _, err := none.Link("node.tls", tt.called)
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, call, err := LinkTLS("node.tls", tt.caller)
+			_, call, err := none.Link("node.tls", tt.caller)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +91,7 @@ func TestLinkTLS(t *testing.T) {
 			}
 		})
 	}
-	listen, _, err := LinkTLS("node.tls", of(ours, a, ""))
+	listen, _, err := none.Link("node.tls", of(ours, a, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +112,7 @@ func TestLinkTLS(t *testing.T) {
 		{LinkCertificates{Cert: a.Cert, Key: a.Key, CA: nothing}, "node.tls.ca: "},
 		{LinkCertificates{Cert: a.Cert, Key: a.Key, CA: a.Key}, "node.tls.ca: "},
 	} {
-		if _, _, err := LinkTLS("node.tls", tt.cfg); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+		if _, _, err := none.Link("node.tls", tt.cfg); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %s", tt.cfg, err, tt.want)
 		}
 	}
@@ -175,7 +179,7 @@ func TestLinkChangesItsCA(t *testing.T) {
 func TestClientTLS(t *testing.T) {
 	ca, other := certtest.NewCA(t), certtest.NewCA(t)
 	serverPair, own := ca.Sign("server"), ca.Sign("me")
-	listen, err := ServerTLS("x", TLS{Cert: serverPair.Cert, Key: serverPair.Key})
+	listen, err := none.Server("x", TLS{Cert: serverPair.Cert, Key: serverPair.Key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +201,7 @@ func TestClientTLS(t *testing.T) {
 		{"asked who it is", asking, ca.File, own.Cert, own.Key, ""},
 		{"asked who it is, and cannot say", asking, ca.File, "", "", "certificate required"},
 	} {
-		call, err := ClientTLS("x", tt.ca, tt.cert, tt.key)
+		call, err := none.Client("x", tt.ca, tt.cert, tt.key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,11 +211,21 @@ func TestClientTLS(t *testing.T) {
 			t.Errorf("%s: called %v, caller %v; want %q", tt.name, called, caller, tt.want)
 		}
 	}
+	certs := NewCertificates(slog.New(slog.DiscardHandler))
+	if _, err := certs.Client("x", ca.File, own.Cert, own.Key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.Client("of no certificate", ca.File, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if ends := certs.Expiries(); len(ends) != 1 || time.Until(ends["x"]) < 23*time.Hour || time.Until(ends["x"]) > 24*time.Hour {
+		t.Errorf("they end at %v", ends)
+	}
 	for want, files := range map[string][3]string{
 		"x.ca: ":          {"/none"},
 		"x.cert, x.key: ": {"", own.Cert, serverPair.Key},
 	} {
-		if _, err := ClientTLS("x", files[0], files[1], files[2]); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := none.Client("x", files[0], files[1], files[2]); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}

@@ -52,7 +52,7 @@ func shaking(t *testing.T, places int, patience time.Duration) (h *Handshakes, c
 	folder := t.TempDir()
 	cert, key = filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
 	certificatePair(t, cert, key, "first")
-	conf, err := ServerTLS("tls", TLS{Cert: cert, Key: key})
+	conf, err := none.Server("tls", TLS{Cert: cert, Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,9 +224,19 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	if err := os.WriteFile(cert, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	changed()
-	expect("second")
+	failures := 0
+	c.fails = func(error) { failures++ }
+	for range 2 {
+		changed()
+		expect("second")
+	}
+	if failures != 1 {
+		t.Errorf("that was said %d times", failures)
+	}
 	certificatePair(t, cert, key, "third")
 	changed()
 	expect("third")
+	if c.failure != "" {
+		t.Errorf("it still fails: %s", c.failure)
+	}
 }

@@ -21,6 +21,8 @@ import (
 type CA struct {
 	// File has it in PEM.
 	File string
+	// Valid is how long from now what it signs is valid: a day, if nobody changes it.
+	Valid time.Duration
 
 	t    testing.TB
 	cert *x509.Certificate
@@ -35,7 +37,7 @@ func NewCA(t testing.TB) *CA {
 	t.Helper()
 	root := template("CA of a test " + rand.Text()) // one that has the name of another is that one renewed, to some
 	root.IsCA, root.BasicConstraintsValid, root.KeyUsage = true, true, x509.KeyUsageCertSign
-	c := &CA{t: t, cert: root, key: newKey(t)}
+	c := &CA{Valid: 24 * time.Hour, t: t, cert: root, key: newKey(t)}
 	c.File = filepath.Join(t.TempDir(), "ca.pem")
 	write(t, c.File, "CERTIFICATE", c.sign(root, &c.key.PublicKey))
 	return c
@@ -58,6 +60,7 @@ func (c *CA) Renew(p Pair, name string, usages ...x509.ExtKeyUsage) {
 		usages = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	}
 	leaf := template(name)
+	leaf.NotAfter = time.Now().Add(c.Valid)
 	leaf.DNSNames, leaf.IPAddresses = []string{name}, []net.IP{net.IPv4(127, 0, 0, 1)}
 	leaf.KeyUsage, leaf.ExtKeyUsage = x509.KeyUsageDigitalSignature, usages
 	key := newKey(c.t)
