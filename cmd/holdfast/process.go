@@ -56,9 +56,7 @@ func (p *process) run(w *world) error {
 		return err
 	}
 	defer func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 5*time.Second)
-		defer cancel()
-		if err := p.stores.close(end); err != nil {
+		if err := p.stores.closeWithin(context.WithoutCancel(w.ctx), stopTime); err != nil {
 			log.Warn("the stores were not closed in an orderly way", "err", err)
 		}
 	}()
@@ -95,6 +93,9 @@ func (p *process) run(w *world) error {
 		Services: p.services, StopWithin: p.cfg.Drain.Timeout, Signals: signals, Log: log,
 	})
 }
+
+// stopTime is how long the stores, which others may keep waiting, have for their end.
+const stopTime = 5 * time.Second
 
 // measure makes what tells of the process: its metrics, with those of the stores, and its
 // tracer.
@@ -296,7 +297,8 @@ func (p *process) gatewayService(g *gateway.Gateway) boot.Service {
 		g.Start()
 		started()
 		<-ctx.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain.Timeout)
+		// What stops after it gets some time of its own.
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain.Timeout-min(stopTime, drain.Timeout/4))
 		defer cancel()
 		if n := g.Stats.Sessions.Load(); n > 0 {
 			p.log.Info("draining", "sessions", n, "pause", drain.Pause, "rate", drain.Rate)

@@ -94,6 +94,21 @@ func (s *stores) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// closeWithin is close for a process that ends: what hangs after that time, as it may with
+// a server that takes connections and says nothing, is left to the end of the process.
+func (s *stores) closeWithin(ctx context.Context, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	closed := make(chan error, 1)
+	go func() { closed <- s.close(ctx) }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(most + most/10):
+		return fmt.Errorf("they still wait for an answer after %s", most)
+	}
+}
+
 // logWindow is how long a room's log keeps a message. A client is away before its
 // node knows: as long as the heartbeat and its output may take.
 func logWindow(cfg *boot.Config) time.Duration {

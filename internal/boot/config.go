@@ -434,6 +434,6 @@ type Drain struct {
 	Pause time.Duration `key:"pause" default:"5s" dev:"0s"`
 	// Connections closed a second. 0: all at once.
 	Rate int `key:"rate" default:"5000" dev:"0"`
-	// After this the process ends whatever is left.
+	// After this, and up to 5 s more for the stores, the process ends whatever is left.
 	Timeout time.Duration `key:"timeout" default:"2m" dev:"10s" min:"1ms"`
 }

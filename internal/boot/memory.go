@@ -76,7 +76,7 @@ func KeepSmall(ctx context.Context, work func() int64) {
 // watchCollections tells of each garbage collection until ctx ends: of something that
 // nobody refers to, the next one finds that it is gone.
 func watchCollections(ctx context.Context, collected chan<- struct{}) {
-	type leaf struct{ next *leaf } // a pointer keeps it out of a block that others share
+	type leaf struct{ _ *leaf } // a pointer keeps it out of a block that others share
 	runtime.AddCleanup(&leaf{}, func(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
