@@ -111,9 +111,10 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 	})
 }
 
-// name gives a client its ID: protocol 4 clients compute theirs from the session's.
+// name gives a client its ID: protocol 4 clients compute theirs from the session's, and
+// raw ones have no other.
 func (sh *shard) name(cl *client) error {
-	if s := &cl.conn.session; s.Version() == 3 {
+	if s := &cl.conn.session; s.Version() == 3 || s.Form() == session.Raw {
 		cl.id = message.PublicID(session.PublicName(cl.sock.Namespace, s.ID()))
 		return nil
 	}

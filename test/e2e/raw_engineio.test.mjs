@@ -47,6 +47,11 @@ describe('raw Engine.IO', () => {
         assert.deepEqual(Buffer.from(await messages.next()), Buffer.from([7, 8]));
         assert.deepEqual(messages.waiting, []);
 
+        // What it calls its id itself names it too.
+        assert.equal((await world.api.getClient(client.id)).id, target.client);
+        await world.api.push({ client: client.id }, '', ['by its own id']);
+        assert.equal(await messages.next(), 'by its own id');
+
         client.close();
         const closed = await world.backend.next((e) => e.type === disconnectEvent);
         assert.equal(closed.client.id, target.client);

@@ -706,8 +706,8 @@ func (x *Ack) GetPayload() *Payload {
 // Client is what holdfast knows of one Socket.IO socket.
 type Client struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The public form of its ID. It sorts by the time of connecting. For v2 clients
-	// socket.id is longer, since it holds a secret part as well; both forms are
+	// The public form of its ID. It sorts by the time of connecting. For v2 clients and
+	// raw sessions socket.id is longer, since it holds a secret part as well; both forms are
 	// accepted wherever a client is named.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Who it is: from its token, or from your reply to its CONNECT. Empty when
