@@ -206,8 +206,10 @@ func advice(r *loadgen.Result) error {
 // line is the command line, without what is secret.
 func (c *benchCommand) line(args []string) string {
 	text := "holdfast " + strings.Join(args, " ")
-	if c.Secret != "" {
-		text = strings.ReplaceAll(text, c.Secret, "…")
+	for _, secret := range []string{c.Secret, c.Token} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "…")
+		}
 	}
 	return text
 }

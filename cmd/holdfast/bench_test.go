@@ -155,10 +155,10 @@ func TestBenchSaysWhatIsWrong(t *testing.T) {
 
 // The page says how it came about, but not what is secret.
 func TestBenchPage(t *testing.T) {
-	const secret = "s3cret-s3cret-s3cret-s3cret-s3cret"
+	const secret, token = "s3cret-s3cret-s3cret-s3cret-s3cret", "t0ken-t0ken-t0ken"
 	url, _ := dev(t, "--config", file(t, "auth: {anonymous: false, jwt: {secret: "+secret+"}}\n"))
 	to := filepath.Join(t.TempDir(), "page.html")
-	code, _, errs := command(t, nil, "bench", "connect", "--url", url, "--transport", "polling", "-n", "3", "--secret="+secret, "--html", to)
+	code, _, errs := command(t, nil, "bench", "connect", "--url", url, "--transport", "polling", "-n", "3", "--secret="+secret, "--token="+token, "--html", to)
 	if code != 0 {
 		t.Fatalf("code %d: %s", code, errs)
 	}
@@ -168,14 +168,14 @@ func TestBenchPage(t *testing.T) {
 	}
 	page := string(text)
 	for _, want := range []string{
-		"holdfast bench connect --url", "--secret=…", "by polling alone", runtime.GOARCH,
+		"holdfast bench connect --url", "--secret=…", "--token=…", "by polling alone", runtime.GOARCH,
 		"seconds since the beginning", "share that took no longer", "<polyline", "3 clients",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
-	if strings.Contains(page, secret) {
+	if strings.Contains(page, secret) || strings.Contains(page, token) {
 		t.Error("the page tells the secret")
 	}
 }
