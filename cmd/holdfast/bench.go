@@ -169,6 +169,9 @@ func (c *benchCommand) play(ctx context.Context, w *world, p *prepared) (results
 		if r != nil {
 			results = append(results, r)
 			printResult(w.stdout, r, c.JSON == "-")
+			for _, doubt := range r.Doubts {
+				fmt.Fprintln(w.stderr, "! "+doubt)
+			}
 		}
 		if err != nil {
 			err = fmt.Errorf("bench %s: %w", name, err)

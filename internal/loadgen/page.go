@@ -29,6 +29,7 @@ type Fact struct {
 type Section struct {
 	Title, Text string
 	Error       string
+	Doubts      []string // about the figures
 	Charts      []template.HTML
 	Head        []string
 	Rows        [][]string
@@ -105,7 +106,7 @@ func (r *Result) about() string {
 }
 
 func (r *Result) section() Section {
-	s := Section{Title: r.Scenario, Head: []string{"figure", "value", "unit"}, Text: r.about(), Error: r.Error}
+	s := Section{Title: r.Scenario, Head: []string{"figure", "value", "unit"}, Text: r.about(), Error: r.Error, Doubts: r.Doubts}
 	for _, c := range []struct {
 		title, unit string
 		lines       []Line

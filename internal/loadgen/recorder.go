@@ -24,7 +24,8 @@ type Result struct {
 	Seconds   float64   `json:"seconds"`
 	Figures   []Figure  `json:"figures"`
 	Total     Stats     `json:"total"`
-	Samples   []Sample  `json:"samples"` // one a second
+	Samples   []Sample  `json:"samples"`          // one a second
+	Doubts    []string  `json:"doubts,omitempty"` // why the figures may not be the server's
 	Error     string    `json:"error,omitempty"`
 }
 
@@ -325,9 +326,11 @@ func (r *recorder) distributions() {
 	if t.Busy > 0 {
 		r.figure("generator-cpu", t.Busy*100, "%")
 	}
-	if whole := processors().since(r.began); whole > 0 {
+	whole := processors().since(r.began)
+	if whole > 0 {
 		r.figure("machine-cpu", whole*100, "% of all")
 	}
+	r.result.Doubts = doubts(t, whole)
 	if t.Requests > 0 {
 		r.figure("requests", float64(t.Requests), "polls and posts")
 	}
