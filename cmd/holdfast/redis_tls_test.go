@@ -84,3 +84,30 @@ func TestDoctorLeavesRedisAlone(t *testing.T) {
 		t.Errorf("%d\n%s", code, out)
 	}
 }
+
+// TestRedisClusterByTLS is told of the other servers by the one that it knows.
+func TestRedisClusterByTLS(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	servers := redistest.SecureCluster(t)
+	store := "tls: true, ca: " + servers[0].Signer.File
+	api := start(t, "api", "--config", redisConfig(t, servers[0].TLS, "api", store)).await(t, `api +(http://\S+)`)[1]
+	a := start(t, "gateway", "--config", redisConfig(t, servers[1].TLS, "gw-a", store)).await(t, `clients +(http://\S+)`)[1]
+	b := start(t, "gateway", "--config", redisConfig(t, servers[2].TLS, "gw-b", store)).await(t, `clients +(http://\S+)`)[1]
+	meetInARoom(t, api, a, b)
+	for _, s := range servers {
+		if clients := s.Run("CLIENT", "LIST"); !strings.Contains(clients, "holdfast-") {
+			t.Errorf("nobody speaks to %s:\n%s", s.TLS, clients)
+		}
+	}
+}
+
+// TestRedisBySentinelAndTLS asks a sentinel by TLS for a server that speaks it.
+func TestRedisBySentinelAndTLS(t *testing.T) {
+	server := redistest.StartSecure(t)
+	sentinel := redistest.SecureSentinel(t, "main", server)
+	store := "sentinel: {master: main}, tls: true, ca: " + server.Signer.File
+	start(t, "api", "--config", redisConfig(t, sentinel.TLS, "api", store)).await(t, `api +(http://\S+)`)
+	if clients := server.Run("CLIENT", "LIST"); !strings.Contains(clients, "holdfast-api") {
+		t.Errorf("nobody speaks to the server:\n%s", clients)
+	}
+}

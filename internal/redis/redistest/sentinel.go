@@ -14,17 +14,32 @@ import (
 // makes another the master half a second after that one has died.
 func Sentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
-	host, port, err := net.SplitHostPort(master.Addr)
+	return start(t, []string{watches(t, name, master.Addr)}, "--sentinel")
+}
+
+// SecureSentinel is a sentinel that speaks TLS, to those who ask it and to its master.
+func SecureSentinel(t testing.TB, name string, master Secure) Secure {
+	t.Helper()
+	s := Secure{Signer: master.Signer, TLS: freeAddr(t)}
+	args := append([]string{"--sentinel"}, s.options(t)...)
+	s.Server = start(t, []string{watches(t, name, master.TLS)}, append(args, "--tls-replication", "yes")...)
+	return s
+}
+
+// watches writes the configuration of a sentinel.
+func watches(t testing.TB, name, addr string) (file string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	file = filepath.Join(t.TempDir(), "sentinel.conf")
 	text := fmt.Sprintf("sentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %s 500\nsentinel failover-timeout %s 2000\n",
 		name, host, port, name, name)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return start(t, []string{conf}, "--sentinel")
+	return file
 }
 
 // KnowsReplica waits until a sentinel has found a replica of its master.

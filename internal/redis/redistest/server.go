@@ -55,17 +55,28 @@ type Secure struct {
 // Without that it takes clients which show none.
 func StartSecure(t testing.TB, args ...string) Secure {
 	t.Helper()
-	s := Secure{Signer: certtest.NewCA(t), TLS: freeAddr(t)}
+	return startSecure(t, certtest.NewCA(t), args...)
+}
+
+func startSecure(t testing.TB, ca *certtest.CA, args ...string) Secure {
+	t.Helper()
+	s := Secure{Signer: ca, TLS: freeAddr(t)}
+	s.Server = Start(t, append(s.options(t), args...)...)
+	return s
+}
+
+// options is how the server is told of its TLS.
+func (s *Secure) options(t testing.TB) []string {
+	t.Helper()
 	_, port, err := net.SplitHostPort(s.TLS)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pair := s.Signer.Sign("redis")
-	s.Server = Start(t, append([]string{
+	return []string{
 		"--tls-port", port, "--tls-cert-file", pair.Cert, "--tls-key-file", pair.Key,
 		"--tls-ca-cert-file", s.Signer.File, "--tls-auth-clients", "no",
-	}, args...)...)
-	return s
+	}
 }
 
 // start starts a server whose command line begins with first, a configuration file.
@@ -197,14 +208,38 @@ func (s *Server) cli(args ...string) (string, error) {
 // Cluster starts three servers that share the slots, and returns when all agree.
 func Cluster(t testing.TB) []*Server {
 	t.Helper()
-	const nodes, slots = 3, 16384
 	var servers []*Server
 	for range nodes {
 		servers = append(servers, Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"))
 	}
+	gather(t, servers, Addrs(servers))
+	return servers
+}
+
+// SecureCluster is the same of servers that also speak TLS to each other.
+func SecureCluster(t testing.TB) []Secure {
+	t.Helper()
+	ca := certtest.NewCA(t)
+	var secure []Secure
+	var servers []*Server
+	var addrs []string
+	for range nodes {
+		s := startSecure(t, ca, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--tls-cluster", "yes")
+		secure, servers, addrs = append(secure, s), append(servers, s.Server), append(addrs, s.TLS)
+	}
+	gather(t, servers, addrs)
+	return secure
+}
+
+// What a Cluster of the tests has.
+const nodes, slots = 3, 16384
+
+// gather makes a Cluster of servers which reach each other at addrs.
+func gather(t testing.TB, servers []*Server, addrs []string) {
+	t.Helper()
 	for i, s := range servers {
 		s.Run("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/nodes), strconv.Itoa((i+1)*slots/nodes-1))
-		host, port, _ := net.SplitHostPort(s.Addr)
+		host, port, _ := net.SplitHostPort(addrs[i])
 		servers[0].Run("CLUSTER", "MEET", host, port)
 	}
 	deadline := time.After(startTimeout)
@@ -219,7 +254,6 @@ func Cluster(t testing.TB) []*Server {
 			}
 		}
 	}
-	return servers
 }
 
 func agrees(s *Server, nodes int) bool {
