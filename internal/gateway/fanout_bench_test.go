@@ -234,3 +234,30 @@ func TestNoAllocationForEachDelivery(t *testing.T) {
 		t.Errorf("%.2f allocations for each delivery", each)
 	}
 }
+
+// TestFanOutGivesWay: while a shard walks through large rooms, other goroutines have a
+// turn after each slice, where there is one processor for all of them.
+func TestFanOutGivesWay(t *testing.T) {
+	const size, pushes = 2 * sliceSockets, 50
+	w, _ := newWay(t, size)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	before := w.g.Stats.EventsOut.Load()
+	for i := range pushes {
+		p := *sixteen
+		p.ID, p.Targets = fmt.Sprint(i), []message.Key{room, message.AllKey("/")} // of two rooms: each is a fan-out of its own
+		d := &message.Down{Push: &message.Delivery{Push: &p, Stamps: []message.Stamp{{Key: room}, {Key: message.AllKey("/")}}, Pushed: time.Now()}}
+		if err := w.bus.receive(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turns := 0
+	for got := int64(0); got < size*pushes; got = w.g.Stats.EventsOut.Load() - before {
+		if got > 0 {
+			turns++
+		}
+		runtime.Gosched()
+	}
+	if turns < pushes {
+		t.Errorf("others had %d turns during %d fan-outs of %d slices", turns, pushes, size/sliceSockets)
+	}
+}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"runtime"
 	"time"
 
 	"holdfast/internal/hub"
@@ -132,6 +133,9 @@ func (sh *shard) run() {
 		sh.flushDirty()
 		if sh.stopping {
 			break
+		}
+		if sh.jobs.pending() {
+			runtime.Gosched() // or a fan-out holds up the other goroutines for 10 ms at a time
 		}
 		if err := sh.engine.Poll(sh.patience()); err != nil {
 			sh.g.cfg.Logger.Error("the shard's poller failed; the shard stops", "shard", sh.index, "err", err)

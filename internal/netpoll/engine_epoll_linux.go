@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -42,6 +43,7 @@ type epollEngine struct {
 	tls         tlsShare
 	events      []unix.EpollEvent
 	found       int   // by look
+	unrested    int   // events since the shard last slept, or gave way
 	lookErr     error // by look
 	buf         []byte
 	gather      gather
@@ -235,10 +237,21 @@ func (e *epollEngine) Poll(d time.Duration) error {
 	return nil
 }
 
+// giveWayAfter is how many events a shard that never sleeps handles before it lets
+// other goroutines go first. None of its system calls does that for it (direct_linux.go),
+// and Go's scheduler would only after 10 ms: by then whoever serves a request, or brings
+// the next message, has waited that long for one of a few processors.
+const giveWayAfter = 64
+
 // wait fills events[:found].
 func (e *epollEngine) wait(d time.Duration) error {
+	if e.unrested >= giveWayAfter {
+		e.unrested = 0
+		runtime.Gosched()
+	}
 	// A busy shard finds events here and is spared the deadline.
 	if e.look(uintptr(e.fd)) || d == 0 {
+		e.unrested += e.found
 		return e.lookErr
 	}
 	if d > 0 || e.hasDeadline {
@@ -252,6 +265,7 @@ func (e *epollEngine) wait(d time.Duration) error {
 		e.hasDeadline = d > 0
 	}
 	e.sleeping.Store(true)
+	e.unrested = 0
 	var err error
 	if !e.woken.Load() {
 		err = e.raw.Read(e.look)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -264,6 +265,58 @@ func TestNoAllocations(t *testing.T) {
 	turn()
 	if n := testing.AllocsPerRun(100, turn); n > 0 {
 		t.Errorf("%v allocations in a turn", n)
+	}
+}
+
+// echoing answers each byte with one, so that a pair of them is never at rest.
+type echoing struct {
+	conn Conn
+	n    int
+}
+
+func (h *echoing) OnData([]byte)  { h.n++; _, _ = h.conn.Writev([][]byte{{'x'}}) }
+func (h *echoing) OnWritable()    {}
+func (h *echoing) OnClosed(error) {}
+
+// A shard that always has something to do lets other goroutines have their turns, where
+// there is one processor for all of them.
+func TestBusyShardGivesWay(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	b := newBench(t, Epoll, Options{}, unixPair)
+	one, other := unixPair(t)
+	left, right := &echoing{}, &echoing{}
+	var err1, err2 error
+	left.conn, err1 = b.Add(one, left)
+	right.conn, err2 = b.Add(other, right)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	var turns atomic.Int64
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				turns.Add(1)
+				runtime.Gosched()
+			}
+		}
+	}()
+	left.OnData(nil)
+	before, n := turns.Load(), left.n+right.n
+	for left.n+right.n < n+100*giveWayAfter {
+		if err := b.Poll(patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := turns.Load() - before
+	close(stop)
+	<-stopped
+	if got < 90 {
+		t.Errorf("others had %d turns beside %d events", got, 100*giveWayAfter)
 	}
 }
 
