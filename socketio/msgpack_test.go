@@ -157,7 +157,7 @@ func TestParseMsgpackRefuses(t *testing.T) {
 		{"attachments as set", event("\x93\xa1a\xc4\x00\xc4\x00"), Limits{MaxAttachments: 1}, OverLimit},
 		{"bytes of attachments as set", event("\x93\xa1a\xc4\x01\x00\xc4\x01\x00"), Limits{MaxBinary: 1}, OverLimit},
 		{"namespace", "\x82\xa4type\x00\xa3nsp\xda\x01\x01/" + strings.Repeat("n", 256), Limits{}, OverLimit},
-		{"event name", event("\x91\xda\x04\x00" + strings.Repeat("n", 1024)), Limits{}, OverLimit},
+		{"event name", event("\x91\xda\x04\x01" + strings.Repeat("n", 1025)), Limits{}, OverLimit},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

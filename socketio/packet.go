@@ -93,7 +93,7 @@ type Limits struct {
 	MaxBinary      int // bytes of all attachments of a packet together; 10 MB (10^7)
 	MaxNamespace   int // bytes of a namespace's name; 256
 	MaxQuery       int // bytes of a namespace's query; 16 KiB, as it may hold a token
-	MaxEventName   int // bytes of an event's name as it stands in the packet, escapes included; 1024
+	MaxEventName   int // bytes of an event's name as it stands in the packet, escapes included, its quotes not; 1024
 
 	// Intern makes the string of a namespace other than "/", or of a query. The argument is valid during the call only. nil
 	// copies it. A caller that knows its namespaces can return its own string and save the allocation.

@@ -146,7 +146,11 @@ func checkEvent(data []byte, lim *Limits) error {
 	if err != nil {
 		return err
 	}
-	if len(name) > lim.eventName() {
+	size := len(name)
+	if name[0] == '"' {
+		size -= len(`""`)
+	}
+	if size > lim.eventName() {
 		return overLimit("the event's name is longer than %d bytes", lim.eventName())
 	}
 	if isReserved(name) {

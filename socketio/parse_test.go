@@ -90,6 +90,14 @@ func TestAppendTakesAnEmptyNamespaceForTheRoot(t *testing.T) {
 	}
 }
 
+func TestParseTakesTheLongestEventName(t *testing.T) {
+	for _, wire := range []string{`2["abcd"]`, `2["é\""]`, `2[-1.5,"abcdef"]`, `2[""]`} {
+		if _, err := Parse([]byte(wire), Limits{MaxEventName: 4}); err != nil {
+			t.Errorf("%s: %v", wire, err)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	tests := []struct {
@@ -129,8 +137,8 @@ func TestParseRefuses(t *testing.T) {
 		{"namespace as set", `0/abc`, Limits{MaxNamespace: 3}, OverLimit},
 		{"query", `0/?` + strings.Repeat("q", 16<<10+1), Limits{}, OverLimit},
 		{"query as set", `0/?abc`, Limits{MaxQuery: 2}, OverLimit},
-		{"event name", `2["` + strings.Repeat("n", 1023) + `"]`, Limits{}, OverLimit},
-		{"event name as set", `2["abc"]`, Limits{MaxEventName: 4}, OverLimit},
+		{"event name", `2["` + strings.Repeat("n", 1025) + `"]`, Limits{}, OverLimit},
+		{"event name as set", `2["abcde"]`, Limits{MaxEventName: 4}, OverLimit},
 		{"event name that is a number", `2[12345]`, Limits{MaxEventName: 4}, OverLimit},
 		{"depth", `2["a",` + deep(MaxDepth) + `]`, Limits{}, OverLimit},
 		{"depth of a megabyte", `2["a",` + strings.Repeat("[", 1<<20), Limits{}, OverLimit},

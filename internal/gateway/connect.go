@@ -25,8 +25,8 @@ import (
 //	admitted ──▶ (recovery: fetch and queue what was missed) ──▶ accept: the answer
 
 // declared is what a client's auth object or query says that the gateway itself
-// looks at. Whatever is no string, or longer than declaredMost, counts as absent: some of
-// it goes with each event of the client. A guid that is too long is refused.
+// looks at. What is longer than declaredMost counts as absent: some of it goes with each
+// event of the client. A guid that is too long is refused.
 type declared struct {
 	GUID          text `json:"guid"`
 	PID           text `json:"pid"`
@@ -43,13 +43,19 @@ const declaredMost = 512
 // of a megabyte takes tens of milliseconds.
 const largeAuth = 16 << 10
 
+// text is a string, or a number as it is written: a document whose ID is 7 is named by
+// guid=7 in a query and by {"guid":7} in an auth object. Anything else counts as absent.
 type text string
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (t *text) UnmarshalJSON(b []byte) error {
 	var s string
-	if json.Unmarshal(b, &s) == nil {
+	var n json.Number
+	switch {
+	case json.Unmarshal(b, &s) == nil:
 		*t = text(s)
+	case json.Unmarshal(b, &n) == nil:
+		*t = text(n)
 	}
 	return nil
 }

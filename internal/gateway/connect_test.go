@@ -37,3 +37,29 @@ func TestLargeAuth(t *testing.T) {
 		t.Errorf("it has %d bytes of auth, the locale %q, the rooms %q", len(got), up.Client.Locale, up.Rooms)
 	}
 }
+
+// TestDeclared reads what the gateway itself looks at, from the auth object before the
+// query.
+func TestDeclared(t *testing.T) {
+	query := map[string]string{"guid": "of the query", "pid": "never from there"}
+	tests := []struct {
+		name, auth string
+		guid, pid  text
+	}{
+		{"nothing", "", "of the query", ""},
+		{"text", `{"guid":"doc","pid":"p"}`, "doc", "p"},
+		{"a number as it is written", `{"guid":7,"pid":12345678901234567890}`, "7", "12345678901234567890"},
+		{"a fraction", `{"guid":-1.50}`, "-1.50", ""},
+		{"null", `{"guid":null}`, "of the query", ""},
+		{"others", `{"guid":true,"pid":["p"]}`, "of the query", ""},
+		{"an object", `{"guid":{"id":7},"pid":{}}`, "of the query", ""},
+		{"empty", `{"guid":""}`, "of the query", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if d := declare([]byte(tt.auth), query); d.GUID != tt.guid || d.PID != tt.pid {
+				t.Errorf("guid %q, pid %q", d.GUID, d.PID)
+			}
+		})
+	}
+}
