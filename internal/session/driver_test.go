@@ -129,6 +129,7 @@ func (d *driver) frames() (lines []string) {
 			lines = append(lines, "< "+whole)
 		}
 	}
+	d.acts.Reuse(out)
 	return lines
 }
 

@@ -160,12 +160,15 @@ func (w *walker) drain() {
 		out, tail := s.Next()
 		if shared, n := out.Text(tail); shared != nil && len(out.AppendEnd(bytes.Clone(shared), tail)) != n {
 			w.t.Fatal("Text announced another length")
+		} else if shared != nil && n == 0 {
+			w.t.Fatal("a text frame without a byte, which is no packet")
 		}
 		for _, b := range out.Binaries(tail) {
 			if _, head, payload := s.BinaryFrame(b); len(head)+len(payload) == 0 && len(b) > 0 {
 				w.t.Fatal("a binary message is lost")
 			}
 		}
+		w.acts.Reuse(out)
 	}
 	for s.Ready() || s.Waiting() && s.State() == Closed {
 		if body, _ := s.AppendPayload(nil, 1+len(w.asked)*50, &w.acts); len(body) == 0 {
