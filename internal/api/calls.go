@@ -225,8 +225,11 @@ func (o *outcome) missing() uint32 {
 func (o *outcome) failure() error {
 	if len(o.failed) > 0 {
 		code := connect.CodeUnavailable
-		if strings.Contains(o.err, message.ErrFull.Error()) {
+		switch {
+		case strings.Contains(o.err, message.ErrFull.Error()):
 			code = connect.CodeResourceExhausted
+		case strings.Contains(o.err, message.ErrTooManyRooms.Error()):
+			code = connect.CodeFailedPrecondition
 		}
 		return connect.NewError(code, fmt.Errorf("%d clients reached; node %s: %s", o.clients, strings.Join(o.failed, ", "), o.err))
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -186,6 +187,11 @@ func (sh *shard) control(d *message.Down, call *nodeCall) {
 			}
 		}
 		for _, cl := range clients {
+			if !sh.hasSeats(cl, d.Join.Rooms) {
+				call.fail(fmt.Sprintf("client %s would be %v", cl.id, message.ErrTooManyRooms))
+				one(false)
+				continue
+			}
 			sh.join(cl, d.Join.Rooms, one)
 		}
 		one(true)

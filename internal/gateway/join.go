@@ -34,6 +34,20 @@ func (sh *shard) join(cl *client, rooms []string, done func(in bool)) {
 	sh.enter(cl, rooms, nil, done)
 }
 
+// hasSeats tells whether a client may be in those rooms as well.
+func (sh *shard) hasSeats(cl *client, rooms []string) bool {
+	in := len(cl.appendRooms(nil))
+	if in+len(rooms) <= sh.g.cfg.MaxRooms {
+		return true // as good as always
+	}
+	for _, room := range unique(rooms) {
+		if r := sh.hub.Room(message.RoomKey(cl.sock.Namespace, room)); r == nil || hub.SeatOf(cl, r) == nil {
+			in++
+		}
+	}
+	return in <= sh.g.cfg.MaxRooms
+}
+
 // enter is join for a client that gets nothing of some of the rooms that is not beyond
 // a position.
 func (sh *shard) enter(cl *client, rooms []string, beyond map[message.Key]message.Position, done func(in bool)) {

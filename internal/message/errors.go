@@ -10,6 +10,8 @@ var (
 	ErrFull = errors.New("queue is full")
 	// ErrGone says that the addressed node or ws-api is not attached to the bus.
 	ErrGone = errors.New("nobody is attached there")
+	// ErrTooManyRooms says that a client cannot be put into further rooms.
+	ErrTooManyRooms = errors.New("in more rooms than limits.rooms permits")
 	// ErrForgotten says that a log does not go back far enough to answer.
 	ErrForgotten = errors.New("the log does not go back so far")
 )

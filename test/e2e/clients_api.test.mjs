@@ -155,3 +155,20 @@ describe('clients', () => {
     assert.deepEqual(await got.take(2), [['short form'], ['long form']]);
   });
 });
+
+describe('a client in as many rooms as it may be', { ...holdfastOnly('it has no such bound') }, () => {
+  const world = useWorld({ limits: { rooms: 3 }, auth: { anonymous: true } });
+
+  it('joins no further one, and the caller is told', async () => {
+    const room = world.room();
+    const [full, other] = [await world.connect({ auth: { guid: room } }), await world.connect({ auth: { guid: room } })];
+    assert.equal(await world.api.join({ client: full.id }, ['a', 'b']), 1);
+    const { status, body } = await world.api.raw('ClientService', 'Join', { target: { room }, rooms: ['c', 'd'] });
+    assert.deepEqual([status, body.code], [400, 'failed_precondition']);
+    assert.match(body.message, new RegExp(`^1 clients reached; .*client ${full.id} would be in more rooms than limits.rooms permits`));
+    const roomsOf = async (client) => (await world.api.getClient(client.id)).rooms.sort();
+    assert.deepEqual(await roomsOf(full), ['a', 'b', room].sort());
+    assert.deepEqual(await roomsOf(other), ['c', 'd', room].sort());
+    assert.equal(await world.api.join({ client: full.id }, ['a', 'b', room]), 1); // it is there
+  });
+});

@@ -260,7 +260,8 @@ type ClientServiceClient interface {
 	// a million.
 	CountClients(context.Context, *connect.Request[holdfastpb.CountClientsRequest]) (*connect.Response[holdfastpb.CountClientsResponse], error)
 	// Join puts every client behind the target into rooms. When it answers, a push
-	// to one of those rooms reaches them.
+	// to one of those rooms reaches them. One that would be in more rooms than the
+	// operator permits joins none of them: FAILED_PRECONDITION names it.
 	Join(context.Context, *connect.Request[holdfastpb.JoinRequest]) (*connect.Response[holdfastpb.JoinResponse], error)
 	// Leave takes every client behind the target out of rooms.
 	Leave(context.Context, *connect.Request[holdfastpb.LeaveRequest]) (*connect.Response[holdfastpb.LeaveResponse], error)
@@ -371,7 +372,8 @@ type ClientServiceHandler interface {
 	// a million.
 	CountClients(context.Context, *connect.Request[holdfastpb.CountClientsRequest]) (*connect.Response[holdfastpb.CountClientsResponse], error)
 	// Join puts every client behind the target into rooms. When it answers, a push
-	// to one of those rooms reaches them.
+	// to one of those rooms reaches them. One that would be in more rooms than the
+	// operator permits joins none of them: FAILED_PRECONDITION names it.
 	Join(context.Context, *connect.Request[holdfastpb.JoinRequest]) (*connect.Response[holdfastpb.JoinResponse], error)
 	// Leave takes every client behind the target out of rooms.
 	Leave(context.Context, *connect.Request[holdfastpb.LeaveRequest]) (*connect.Response[holdfastpb.LeaveResponse], error)
