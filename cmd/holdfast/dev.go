@@ -63,7 +63,7 @@ func (c *devCommand) Run(w *world) error {
 func (c *devCommand) banner(out io.Writer, cfg *boot.Config, clients, api net.Addr) {
 	page, apiURL := pageURL(cfg, clients), apiURL(cfg, api)
 	self := invocation()
-	flag, curl := "", ""
+	flag, curl, note := "", "", ""
 	if apiURL != "http://127.0.0.1:8001" {
 		flag = " --api " + apiURL
 	}
@@ -73,6 +73,7 @@ func (c *devCommand) banner(out io.Writer, cfg *boot.Config, clients, api net.Ad
 	}
 	if len(cfg.APITokens) > 0 {
 		curl += ` -H "Authorization: Bearer $` + boot.APITokenVariable + `"`
+		note = "The API wants one of its api_tokens: set " + boot.APITokenVariable + " to it.\n"
 	}
 	kept := "everything is kept in memory and gone at its end"
 	if cfg.Store.Kind != "memory" {
@@ -91,11 +92,8 @@ Push to the page:
   curl%[5]s %[2]s/holdfast.v1.PushService/Push -d '{"targets":[{"room":"doc-1"}],"event":"hello","payload":{"json":"[1]"}}'
 
 Watch what clients send: %[3]s tail%[4]s
-Stop with Ctrl-C.
-`, page, apiURL, self, flag, curl, kept)
-	if len(cfg.APITokens) > 0 {
-		fmt.Fprintf(out, "The API wants one of its api_tokens: set %s to it.\n", boot.APITokenVariable)
-	}
+%[7]sStop with Ctrl-C.
+`, page, apiURL, self, flag, curl, kept, note)
 }
 
 // invocation is how this program is called again: by `go run` where it was, else

@@ -148,7 +148,7 @@ func TestGatewayIsGuardedToo(t *testing.T) {
 	out := start(t, "gateway", "--config", file(t, "listen: 127.0.0.1:0\napi_listen: 127.0.0.1:0\nnode: {listen: ''}\nauth: {anonymous: true}\napi_tokens: ["+oldToken+"]\nlog: {level: error}\n"))
 	url := out.await(t, `metrics +(http://\S+)`)[1]
 	defer http.DefaultClient.CloseIdleConnections()
-	for path, want := range map[string]int{"/metrics": 401, "/": 404, "/debug/pprof/": 401, "/readyz": 200} {
+	for path, want := range map[string]int{"/metrics": 401, "/": 404, "/debug/pprof/": 401, "/readyz": 200, "/console/../metrics": 401, "/console%2f..%2fmetrics": 404} {
 		if status, text := fetch(t, http.DefaultClient, http.MethodGet, url+path, "", ""); status != want {
 			t.Errorf("%s: %d %s", path, status, text)
 		}
