@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"slices"
 	"time"
 
 	"holdfast/internal/hub"
@@ -123,38 +122,6 @@ func (e *entry) authOrEmpty() []byte {
 
 // Seats is where the hub finds the client's places.
 func (cl *client) Seats() *[]hub.Seat[*client] { return &cl.seats }
-
-// maxRecent bounds the IDs that a client's ring has.
-const maxRecent = 64
-
-// idRing remembers the last few pushes to several keys that came by some of them alone,
-// so that one that comes by another later (after a repair) is not delivered twice. It
-// grows to what the client needs of it.
-type idRing struct {
-	ids []string
-	at  int // of the oldest, once it is full
-}
-
-func (r *idRing) has(id string) bool {
-	return slices.Contains(r.ids, id)
-}
-
-func (r *idRing) add(id string) {
-	if len(r.ids) < maxRecent {
-		r.ids = append(r.ids, id)
-		return
-	}
-	r.ids[r.at] = id
-	r.at = (r.at + 1) % len(r.ids)
-}
-
-// all returns a copy of what is remembered, oldest first; nil of a nil ring.
-func (r *idRing) all() (ids []string) {
-	if r == nil {
-		return nil
-	}
-	return append(append(ids, r.ids[r.at:]...), r.ids[:r.at]...)
-}
 
 // drop forgets a session that is over.
 func (sh *shard) drop(c *conn) {

@@ -248,21 +248,6 @@ func (sh *shard) sendTo(cl *client, s *send, at int, serial uint32, several bool
 	sh.sendOut(cl, out, sh.offset(cl))
 }
 
-// hadBefore tells whether the client has had a push to several keys, and remembers with
-// note set that it has now.
-func (cl *client) hadBefore(id string, note bool) bool {
-	if cl.recent != nil && cl.recent.has(id) {
-		return true
-	}
-	if note {
-		if cl.recent == nil {
-			cl.recent = &idRing{}
-		}
-		cl.recent.add(id)
-	}
-	return false
-}
-
 // sendOut queues an encoded message on the client's session; false when it was not
 // taken.
 func (sh *shard) sendOut(cl *client, out *session.Outgoing, tail string) bool {

@@ -8,8 +8,11 @@ import (
 	"holdfast/internal/message"
 )
 
-// A push to several keys may have come to a client by one of them while the record for
-// another was lost, and then the connection was. When the client comes back, the other
+// A push to several keys is one message to a client, by whichever of them it comes. While
+// the client is here it remembers those that have come by some of them alone (idRing).
+//
+// Such a push may have come to a client by one of its keys while the record for another
+// was lost, and then the connection was. When the client comes back, the other
 // key's log has the push as one that it has missed, though it has had it. Two things
 // tell: what had been sent before the save that its offset counts from (Saved.Had), and
 // the logs of its keys between that save and where it stood.
@@ -144,4 +147,51 @@ func (sh *shard) standBeyond(cl *client, beyond map[message.Key]message.Position
 			seat.Seq = max(seat.Seq, pos.Seq)
 		}
 	}
+}
+
+// maxRecent bounds the IDs that a client's ring has.
+const maxRecent = 64
+
+// idRing remembers the last few pushes to several keys that came by some of them alone,
+// so that one that comes by another later (after a repair) is not delivered twice. It
+// grows to what the client needs of it.
+type idRing struct {
+	ids []string
+	at  int // of the oldest, once it is full
+}
+
+func (r *idRing) has(id string) bool {
+	return slices.Contains(r.ids, id)
+}
+
+func (r *idRing) add(id string) {
+	if len(r.ids) < maxRecent {
+		r.ids = append(r.ids, id)
+		return
+	}
+	r.ids[r.at] = id
+	r.at = (r.at + 1) % len(r.ids)
+}
+
+// all returns a copy of what is remembered, oldest first; nil of a nil ring.
+func (r *idRing) all() (ids []string) {
+	if r == nil {
+		return nil
+	}
+	return append(append(ids, r.ids[r.at:]...), r.ids[:r.at]...)
+}
+
+// hadBefore tells whether the client has had a push to several keys, and remembers with
+// note set that it has now.
+func (cl *client) hadBefore(id string, note bool) bool {
+	if cl.recent != nil && cl.recent.has(id) {
+		return true
+	}
+	if note {
+		if cl.recent == nil {
+			cl.recent = &idRing{}
+		}
+		cl.recent.add(id)
+	}
+	return false
 }
