@@ -37,9 +37,13 @@ func TestEvictedOnTheOtherNode(t *testing.T) {
 				t.Errorf("%v, %v comes, want %v", up, err, want)
 			}
 		}
-		take(t, old, "e 2")
+		// The old connection may have had the second event too, if that was on its way.
 		var closed *testnet.Closed
-		if _, err := old.Packet(); !errors.As(err, &closed) {
+		_, err := old.Packet()
+		if err == nil {
+			_, err = old.Packet()
+		}
+		if !errors.As(err, &closed) {
 			t.Errorf("the old connection: %v", err)
 		}
 		if info, _ := x.b.reg.Client(id.SID); info == nil || info.Node != "B" {

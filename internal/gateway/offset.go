@@ -59,6 +59,14 @@ func (r *recover) append(b []byte, cl *client) (offset []byte, ok bool) {
 	return b, ok
 }
 
+// countsFromFirst tells whether an offset, of whatever tag, counts from the first save of
+// its session.
+func countsFromFirst(offset string) bool {
+	_, rest, found := strings.Cut(offset, ".")
+	gen, _, _ := strings.Cut(rest, ".")
+	return found && gen == "1"
+}
+
 // placesAt returns where the client stood by its offset: in the save that the
 // offset counts from, moved on by it, and for rooms that came later by the last
 // save. A client without an offset has had no event since its CONNECT.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -86,8 +87,11 @@ func (g *Gateway) lookBack(ctx context.Context, pid, offset, namespace string) *
 }
 
 // loadPatience is how long a save is waited for that an offset counts from and that is
-// not there yet.
-const loadPatience = time.Second
+// not there yet, loadAgain the longest pause between two looks.
+const (
+	loadPatience = time.Second
+	loadAgain    = loadPatience / 4
+)
 
 // load reads a client's save. An event that counts from a save may reach the client
 // before the save reaches the registry, and a client that loses its connection then can
@@ -97,17 +101,22 @@ func (g *Gateway) load(ctx context.Context, pid, offset string) (saved *message.
 	if err := g.registrar.flush(ctx); err != nil {
 		return nil, nil, err
 	}
-	for began := time.Now(); ; {
+	pause := loadAgain / 5
+	for began := time.Now(); ; pause = min(2*pause, loadAgain) {
 		saved, older, err = g.cfg.Registry.Load(ctx, pid)
-		if err != nil {
-			return nil, nil, err
+		comes := false
+		switch {
+		case err == nil:
+			gen, _, ok := parseOffset(saved.Tag, offset)
+			comes = ok && gen > saved.Gen
+		case errors.Is(err, message.ErrNotFound):
+			comes = g.cfg.Peers != nil && countsFromFirst(offset)
 		}
-		gen, _, ok := parseOffset(saved.Tag, offset)
-		if !ok || gen <= saved.Gen || time.Since(began) >= loadPatience {
-			return saved, older, nil
+		if !comes || time.Since(began) >= loadPatience {
+			return saved, older, err
 		}
 		select {
-		case <-time.After(loadPatience / 20):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"holdfast/internal/hub"
@@ -424,4 +425,60 @@ func TestGenerationsLast(t *testing.T) {
 			}
 		}
 	})
+}
+
+// someLink is a link that nobody uses.
+type someLink struct{ Peers }
+
+// TestLoadWaitsForAFirstSave has a client come back to another node before the one that it
+// was on has saved it for the first time.
+func TestLoadWaitsForAFirstSave(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		link   Peers
+		offset string
+		saved  bool // a moment later
+		waits  bool
+	}{
+		{"it comes", someLink{}, "k3Xa.1.0-9x", true, true},
+		{"it does not come", someLink{}, "k3Xa.1.0-9x", false, true},
+		{"an offset without places", someLink{}, "k3Xa.1", true, true},
+		{"of a later save", someLink{}, "k3Xa.2.0-9x", false, false},
+		{"no offset", someLink{}, "", false, false},
+		{"no other node", nil, "k3Xa.1.0-9x", false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reg := &testnet.Registry{}
+				g, err := New(Config{
+					Node: "n", Registry: reg, Log: &testnet.Log{}, Bus: testnet.NewBus(1, 1), Auth: testnet.Auth{}, IDs: &testnet.IDs{},
+					Peers: tt.link, StoresNeverWait: true, Shards: 1, Engine: netpoll.Goroutines,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				loaded := make(chan error)
+				go func() {
+					_, _, err := g.load(t.Context(), "pid", tt.offset)
+					loaded <- err
+				}()
+				synctest.Wait()
+				if tt.saved {
+					if err := reg.Save(t.Context(), &message.Saved{PID: "pid", Tag: "k3Xa", Gen: 1}, time.Minute); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := <-loaded; (err == nil) != tt.saved || err != nil && !errors.Is(err, message.ErrNotFound) {
+					t.Errorf("it was loaded with %v", err)
+				}
+				if took := time.Since(began); (took > 0) != tt.waits || took > 2*loadPatience {
+					t.Errorf("that took %v", took)
+				}
+				if err := g.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
