@@ -22,7 +22,7 @@ func TestBenchClientsOfEveryKind(t *testing.T) {
 	secure := "tls: {cert: '" + cert + "', key: '" + key + "'}\n"
 	const twos = "endpoints: [{path: /socket.io/, parser: msgpack}]\n"
 	var plays sync.WaitGroup
-	turns := make(chan struct{}, 4)
+	turns := make(chan struct{}, 8)
 	for _, kind := range []struct{ client, transport, parser, more string }{
 		{"2", "websocket", "json", ""},
 		{"2", "polling", "json", ""},
