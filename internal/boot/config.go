@@ -207,7 +207,7 @@ type Limits struct {
 	OutputAge time.Duration `key:"output_age" default:"30s" min:"1ms"`
 	// Connections to this node; further handshakes get 503. 0: unlimited.
 	Connections int `key:"connections" default:"0"`
-	// Connections to this node from one address. 0: unlimited.
+	// Connections to this node from one address, or from one network of 64 bits where that is IPv6. 0: unlimited.
 	ConnectionsPerIP int `key:"connections_per_ip" default:"0"`
 	// Handshakes a second on this node; further ones get 503 with Retry-After. 0: unlimited.
 	HandshakeRate int `key:"handshake_rate" default:"0"`

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -28,27 +29,51 @@ func (a *admission) init(cfg *Config) {
 	}
 }
 
-// enter counts a session of an address in; a non-empty why says why it may not come.
+// enter counts a session of an address in; a non-empty why says why it may not come. Who
+// has as many sessions as it may takes nothing of what others may open in this second.
 func (a *admission) enter(ip string) (why string) {
-	if a.bucket != nil && !a.bucket.AllowN(time.Now(), 1) {
-		return "too many handshakes at the moment"
-	}
 	if a.max == 0 && a.perIP == 0 {
-		return ""
+		return a.inTime()
 	}
+	ip = network(ip)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.max > 0 && a.now >= a.max {
+	switch {
+	case a.max > 0 && a.now >= a.max:
 		return "this node has as many connections as it may"
+	case a.perIP > 0 && a.byIP[ip] >= a.perIP:
+		return "too many connections from this address"
+	}
+	if why = a.inTime(); why != "" {
+		return why
 	}
 	if a.perIP > 0 {
-		if a.byIP[ip] >= a.perIP {
-			return "too many connections from this address"
-		}
 		a.byIP[ip]++
 	}
 	a.now++
 	return ""
+}
+
+// inTime takes note of a handshake, if there were not too many in this second.
+func (a *admission) inTime() (why string) {
+	if a.bucket != nil && !a.bucket.AllowN(time.Now(), 1) {
+		return "too many handshakes at the moment"
+	}
+	return ""
+}
+
+// network is what counts as one address: of IPv6 the first 64 bits, for each customer of
+// a network has 2^64 addresses at the least.
+func network(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || !addr.Is6() {
+		return ip
+	}
+	p, err := addr.Prefix(64)
+	if err != nil {
+		return ip
+	}
+	return p.String()
 }
 
 // adopt counts a session in that another node has let in.
@@ -56,6 +81,7 @@ func (a *admission) adopt(ip string) {
 	if a.max == 0 && a.perIP == 0 {
 		return
 	}
+	ip = network(ip)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.perIP > 0 {
@@ -69,6 +95,7 @@ func (a *admission) leave(ip string) {
 	if a.max == 0 && a.perIP == 0 {
 		return
 	}
+	ip = network(ip)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.now--
