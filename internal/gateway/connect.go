@@ -93,6 +93,11 @@ func (sh *shard) connect(c *conn, a *session.Action) {
 		sh.refuse(cl, "no ID can be made at the moment; try again", "UNAVAILABLE", true)
 		return
 	}
+	if sh.g.registrar.behind() {
+		// As no handshake is accepted then: sessions that are there ask for more and more.
+		sh.refuse(cl, "this node has too much to do; try again", "RESOURCE_EXHAUSTED", true)
+		return
+	}
 	creds := message.Credentials{
 		Namespace: cl.sock.Namespace, Auth: cl.entry.auth, Query: c.from.query, Headers: c.from.auth,
 	}

@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/message"
 	"holdfast/internal/netpoll"
+	"holdfast/socketio"
 )
 
 // TestDeclaredIsBounded shows values that would go with every event of the client.
@@ -24,6 +25,36 @@ func TestDeclaredIsBounded(t *testing.T) {
 	d := declare(nil, map[string]string{"guid": long, "locale": long})
 	if err := message.CheckName(string(d.GUID)); err == nil || len(d.GUID) > message.MaxKeyName+1 || d.Locale != "" {
 		t.Errorf("a guid of %d bytes, a locale of %d: %v", len(d.GUID), len(d.Locale), err)
+	}
+}
+
+// TestStoreFarBehind has more to write than may wait: no more clients are let in, on
+// sessions that are there as on new ones.
+func TestStoreFarBehind(t *testing.T) {
+	w := newWorld(t, netpoll.Auto, nil)
+	c := w.dial()
+	w.reg.Gate.Shut()
+	other := w.dial()
+	if err := other.Text("40"); err != nil { // its op is on its way for long
+		t.Fatal(err)
+	}
+	r := w.gw.registrar
+	w.until("the store keeps the registrar waiting", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.working && len(r.ops) == 0
+	})
+	r.mu.Lock()
+	r.ops = make([]op, maxOps)
+	r.mu.Unlock()
+	p, err := c.Connect("/", "")
+	if err != nil || p.Type != socketio.ConnectError || !strings.Contains(string(p.Data), `"retry":true`) {
+		t.Errorf("CONNECT was answered with %v %s, %v", p.Type, p.Data, err)
+	}
+	w.reg.Gate.Open()
+	w.until("the store has caught up", func() bool { return !r.behind() })
+	if p, err := c.Connect("/", ""); err != nil || p.Type != socketio.Connect {
+		t.Errorf("later with %v %s, %v", p.Type, p.Data, err)
 	}
 }
 
