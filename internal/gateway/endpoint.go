@@ -42,6 +42,7 @@ func newEndpoint(cfg *Config, e *Endpoint) *endpoint {
 		}
 	}
 	ep.session.Raw = e.Raw
+	ep.session.PollingOnly = !e.WebSocket
 	ep.session.Msgpack3 = e.Msgpack3
 	ep.session.Namespace = ep.namespace
 	ep.session.Packet.Intern = ep.intern

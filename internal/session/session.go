@@ -40,6 +40,8 @@ type Config struct {
 	// Msgpack3 speaks to Engine.IO 3 clients in the MessagePack form; there the server
 	// speaks first, so it cannot tell from what the client sends. Others are recognised.
 	Msgpack3 bool
+	// PollingOnly tells clients that there is no WebSocket to go on to.
+	PollingOnly bool
 	// PingInterval and PingTimeout are what the handshake advertises; they are also
 	// the cap of an adaptive heartbeat. Defaults 25 000 and 20 000.
 	PingInterval, PingTimeout int64
@@ -167,7 +169,7 @@ func (s *Session) get() few {
 func (s *Session) Init(cfg *Config, hello Hello, now int64, acts *Actions) {
 	*s = Session{cfg: cfg, hello: hello, transport: hello.Transport}
 	var upgrades []string
-	if hello.Transport == Polling {
+	if hello.Transport == Polling && !cfg.PollingOnly {
 		upgrades = []string{"websocket"}
 	}
 	s.beat.start(s, now)

@@ -136,6 +136,9 @@ func TestWire(t *testing.T) {
 				~ engineio: unknown packet type
 				! leave / connected "parse error"
 				! ended "parse error" 1002`},
+		{"v4 polling: nothing to go on to", Config{PollingOnly: true}, poll4, `
+			get
+				= ` + openWS},
 		{"v4 polling: payloads", Config{}, poll4, inPoll4 + `
 			post 42["a"]␞421["b"]␞451-["c",{"_placeholder":true,"num":0}]␞bYWI=
 				! event / "a" []

@@ -6,6 +6,8 @@ import { argsOf, connectEvent, messageEvent } from './harness/backend.mjs';
 import { inboxOf, connected, versions } from './harness/clients.mjs';
 import { PollingSession, request } from './harness/raw_http.mjs';
 import { RawWebSocket } from './harness/raw_websocket.mjs';
+import { holdfastOnly } from './harness/target.mjs';
+import { eventOf } from './harness/wait.mjs';
 import { everythingToBackend, useWorld } from './harness/world.mjs';
 
 describe('upgrade', () => {
@@ -170,4 +172,18 @@ describe('upgrade', () => {
     await assert.rejects(RawWebSocket.open(world.url, { sid: 'nobody' }), /refused/);
     assert.equal((await request(`${world.url}/socket.io/?EIO=4&transport=polling&sid=nobody`)).status, 400);
   });
+});
+
+describe('an endpoint without WebSocket', { ...holdfastOnly('it has the transports of all its endpoints alike') }, () => {
+  const world = useWorld({ endpoints: [{ path: '/socket.io/', transports: ['polling'] }] });
+
+  for (const version of [2, 3, 4]) {
+    it(`v${version}: a client is not sent to one`, async () => {
+      const client = world.make({ version, transport: 'polling', options: { transports: ['polling', 'websocket'] } });
+      const [{ upgrades }] = await eventOf(client.io.engine, 'handshake');
+      assert.deepEqual(upgrades, []);
+      await connected(client);
+      assert.equal(client.io.engine.transport.name, 'polling');
+    });
+  }
 });
