@@ -3,8 +3,11 @@ package api
 import (
 	"container/list"
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"connectrpc.com/connect"
 )
 
 // dedup answers a request that was answered before within a window with the same
@@ -43,6 +46,8 @@ func newDedup[T any](window time.Duration, limit int, now func() time.Time) *ded
 	return &dedup[T]{window: window, max: limit, now: now, byID: make(map[string]*list.Element)}
 }
 
+var errPanicked = connect.NewError(connect.CodeInternal, errors.New("internal error"))
+
 // at calls f at once.
 func at(f func()) { f() }
 
@@ -60,8 +65,10 @@ func (d *dedup[T]) do(ctx context.Context, id, messageID string, run func(func()
 		a, own := d.enter(id, messageID)
 		if own {
 			run(func() {
-				answer, err := f(a.messageID, a.since)
-				d.leave(a, answer, err)
+				var answer T
+				var err error = errPanicked // unless f returns
+				defer func() { d.leave(a, answer, err) }()
+				answer, err = f(a.messageID, a.since)
 			})
 		}
 		select {

@@ -47,7 +47,7 @@ var (
 // pushWait makes a valid push that waits for clients' answers, unless its dedupID was
 // made before.
 func (s *Server) pushWait(ctx context.Context, p *message.Push, timeout time.Duration, dedupID string) (*pb.PushAndWaitResponse, error) {
-	run := s.spawn
+	run := s.apart
 	if dedupID == "" {
 		run = at
 	}
@@ -71,6 +71,18 @@ func (s *Server) pushWait(ctx context.Context, p *message.Push, timeout time.Dur
 		s.count.pushesAgain.Add(1)
 	}
 	return resp, err
+}
+
+// apart has a goroutine do f. A panic there costs f alone, as that of a handler does.
+func (s *Server) apart(f func()) {
+	s.spawn(func() {
+		defer func() {
+			if v := recover(); v != nil {
+				s.log.Error("a push that waits panicked", "panic", v)
+			}
+		}()
+		f()
+	})
 }
 
 // lasting is a context that the caller's end does not end, but the server's does.

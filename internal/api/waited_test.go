@@ -298,3 +298,31 @@ func TestDrainWaitsForAnswers(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitThatPanics costs those who wait for it an error, and nobody else anything.
+func TestWaitThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWaiting(t)
+		var panicked atomic.Bool
+		w.a.before = func() {
+			if !panicked.Swap(true) {
+				<-time.After(time.Second)
+				panic("as a mistake would")
+			}
+		}
+		w.answer = func(string, *message.Push) *message.Payload { return &message.Payload{JSON: []byte(`["yes"]`)} }
+		first := make(chan error)
+		go func() {
+			_, err := w.ask(t.Context(), 0)
+			first <- err
+		}()
+		synctest.Wait()
+		resp, err := w.ask(t.Context(), 0) // it waits for the first, and then tries itself
+		if err := <-first; connect.CodeOf(rpcError(err)) != connect.CodeInternal {
+			t.Errorf("the first: %v", err)
+		}
+		if err != nil || len(resp.GetAcks()) != 1 {
+			t.Errorf("the second: %v, %v", resp, err)
+		}
+	})
+}
