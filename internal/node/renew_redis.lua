@@ -11,6 +11,12 @@
 -- Returns {state, beat}. state is 1 when the lease holds; 2 when it holds and the
 -- registry has lost something since the last beat, for the entry was missing or an
 -- older one; 0 when a later holder has identity or number.
+--
+-- Beats grow by one, and by a stride when something was lost. The holder is told so until
+-- it shows a beat of the new stride, for nobody may have waited for the first answer.
+local stride = 1e9
+local strides = function(beat) return math.floor(tonumber(beat) / stride) end
+local leap = string.format('%.0f', (strides(ARGV[5]) + 1) * stride)
 local reserve = function()
   local ms = string.match(redis.call('HGET', KEYS[4], ARGV[2]) or '0', '^%d+')
   if tonumber(ms) < tonumber(ARGV[6]) then
@@ -23,8 +29,13 @@ local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held then
   local worker, generation, beat = string.match(held, '^(%d+) (%d+) (%d+)')
   if worker == ARGV[2] and generation == ARGV[3] then
-    local state = tonumber(beat) < tonumber(ARGV[5]) and 2 or 1
-    beat = string.format('%.0f', math.max(tonumber(beat), tonumber(ARGV[5])) + 1)
+    local state = 1
+    if tonumber(beat) < tonumber(ARGV[5]) then
+      state, beat = 2, leap
+    else
+      state = strides(beat) > strides(ARGV[5]) and 2 or 1
+      beat = string.format('%.0f', beat + 1)
+    end
     redis.call('HSET', KEYS[1], ARGV[1], worker .. ' ' .. generation .. ' ' .. beat .. ' ' .. ARGV[4])
     reserve()
     return { state, beat }
@@ -57,7 +68,6 @@ if tonumber(ARGV[3]) > last then
   redis.call('HSET', KEYS[3], 'generation', ARGV[3])
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
-local beat = string.format('%.0f', ARGV[5] + 1)
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. beat .. ' ' .. ARGV[4])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. leap .. ' ' .. ARGV[4])
 reserve()
-return { 2, beat }
+return { 2, leap }

@@ -216,6 +216,43 @@ func testRedisWorkers(t *testing.T, client rueidis.Client) {
 			t.Errorf("got %+v", l)
 		}
 	})
+	t.Run("a loss is told until somebody has heard it", func(t *testing.T) {
+		for _, loss := range []struct {
+			name string
+			make func(*RedisWorkers, Sighting)
+		}{
+			{"condemned", func(w *RedisWorkers, s Sighting) {
+				if _, ok, err := w.Condemn(t.Context(), s); !ok || err != nil {
+					t.Fatal(ok, err)
+				}
+			}},
+			{"buried", func(w *RedisWorkers, s Sighting) {
+				if ok, err := w.Bury(t.Context(), s); !ok || err != nil {
+					t.Fatal(ok, err)
+				}
+			}},
+		} {
+			w := open("heard " + loss.name)
+			a := acquire(w, "a")
+			renew(w, a, nil)
+			list, err := w.Observe(t.Context())
+			if err != nil || len(list) != 1 {
+				t.Fatalf("saw %+v, %v", list, err)
+			}
+			loss.make(w, list[0])
+			// The holder had given this one up when it arrived.
+			w.mu.Lock()
+			before := w.renewals[a]
+			w.mu.Unlock()
+			renew(w, a, nil)
+			w.mu.Lock()
+			w.renewals[a] = before
+			w.mu.Unlock()
+			if !renew(w, a, nil) || renew(w, a, nil) {
+				t.Errorf("%s: the first renewal that is heard tells of it, and no other", loss.name)
+			}
+		}
+	})
 	t.Run("a node that is not dead is told what it has lost", func(t *testing.T) {
 		w := open("e")
 		a := acquire(w, "a")
