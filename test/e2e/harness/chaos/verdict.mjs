@@ -34,10 +34,12 @@ export function pushed({ people, pushers, flushes }) {
         const got = stay.got.get(stream.name) ?? [];
         const say = (what) => wrong.push(`${person.name} (v${person.version} ${person.transport}), stay ${i + 1} of ${person.stays.length} as ${stay.id}: ${stream.name} ${what}`);
         if (!isFor && got.length > 0) say(`was not for it: ${ranges(got)}`);
-        const again = twice(got);
+        // With the data went what was known of pushes that are repeated.
+        const repeated = (n) => flushes.some((at) => stream.times.get(n) < at + 500 && (stream.acked.get(n) ?? Infinity) > at - 500);
+        const again = twice(got).filter((n) => !repeated(n));
         if (again.length > 0) say(`came twice: ${ranges(again)}`);
         if (stream.ordered) {
-          const sure = got.filter((n) => !stream.unsure.has(n));
+          const sure = got.filter((n) => !stream.unsure.has(n) && !repeated(n));
           const late = unordered(sure);
           if (late.length > 0) say(`came out of order: ${ranges(late)}`);
           const old = sure.filter((n) => n <= before);
