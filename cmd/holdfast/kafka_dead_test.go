@@ -25,12 +25,13 @@ const (
 	// deadRoom is how many events a process keeps for Kafka. Each is of deadEvent bytes.
 	deadRoom  = 500
 	deadEvent = 8 << 10
-	// Ten clients send deadEach of them each, 64 MB in all, as fast as they are read: the
+	// Ten clients send deadEach of them each, 131 MB in all, as fast as they are read: the
 	// first deadBefore before the death. What the processes of the test, which are one
-	// process, may grow by is the events that may wait, several times over.
-	deadEach   = 800
+	// process, may grow by is half of that: some ten times the events that may wait, which
+	// are there as events, as records and as batches, on their way to Kafka and back.
+	deadEach   = 1600
 	deadBefore = 200
-	deadHeap   = 32 << 20
+	deadHeap   = 64 << 20
 	// deadWait is how long an answer may take that does not need Kafka: less than if it
 	// waited for Kafka. On a busy machine any may take long, but then not all would.
 	deadWait = 3 * time.Second
