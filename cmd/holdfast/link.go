@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/gateway"
 	"holdfast/internal/mesh"
 	"holdfast/internal/message"
+	"holdfast/internal/netpoll"
 	"holdfast/internal/node"
 )
 
@@ -92,7 +93,7 @@ func (l *link) serve(p *process, g *gateway.Gateway) {
 	if l.mesh == nil {
 		return
 	}
-	door := boot.NewPatient(l.listener, "node.listen", 0, p.log)
+	door := netpoll.NewPatient(l.listener, "node.listen", 0, p.log)
 	registerPauses(p.metrics, "node.listen", door.Pauses)
 	p.services = append(p.services,
 		boot.Service{Name: "members", Run: func(ctx context.Context, ready func()) error {

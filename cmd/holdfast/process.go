@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/boot"
 	"holdfast/internal/console"
 	"holdfast/internal/gateway"
+	"holdfast/internal/netpoll"
 )
 
 // process is one running holdfast: ws-gateway, ws-api or both over the same stores.
@@ -129,7 +130,7 @@ func (p *process) listenAPI(level *slog.LevelVar) (net.Addr, error) {
 		return nil, err
 	}
 	p.closers = append(p.closers, func() { _ = listener.Close() })
-	door := boot.NewPatient(listener, "api_listen", 0, p.log)
+	door := netpoll.NewPatient(listener, "api_listen", 0, p.log)
 	registerPauses(p.metrics, "api_listen", door.Pauses)
 	backends, admin, err := p.addAPI()
 	if err != nil {
@@ -200,7 +201,7 @@ func (p *process) addGateway(ctx context.Context, apiAddr net.Addr) (net.Addr, e
 	}
 	pauses := node.Stats.AcceptPauses.Load
 	if door == listener {
-		patient := boot.NewPatient(listener, "listen", filesForClients(), p.log)
+		patient := netpoll.NewPatient(listener, "listen", filesForClients(), p.log)
 		door, pauses = patient, patient.Pauses
 	}
 	registerPauses(p.metrics, "listen", pauses)

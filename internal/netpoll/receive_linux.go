@@ -26,9 +26,8 @@ type accepting struct {
 }
 
 const (
-	acceptSilent = 1                      // seconds until a connection without a byte is accepted after all
-	acceptBurst  = 64                     // connections accepted in one turn
-	acceptAgain  = 100 * time.Millisecond // after a failure, for which the kernel would report readiness without end
+	acceptSilent = 1  // seconds until a connection without a byte is accepted after all
+	acceptBurst  = 64 // connections accepted in one turn
 )
 
 // Accept implements Receiver.

@@ -1,4 +1,4 @@
-package boot
+package netpoll
 
 import (
 	"errors"
@@ -11,15 +11,13 @@ import (
 )
 
 // acceptAgain is how long a listener waits when the process has no file descriptor for
-// another connection.
+// another connection, for which the kernel would report readiness without end.
 const acceptAgain = 100 * time.Millisecond
-
-// errDescriptors says that what is left of the file descriptors is for others.
-var errDescriptors = errors.New("as many file descriptors are in use as connections may take")
 
 // Patient is a listener that goes on when there is no file descriptor or memory for
 // another connection: it says so in the log, counts it, and tries again a little later.
-// Meanwhile connections wait in the kernel.
+// Meanwhile connections wait in the kernel. It is for what net serves; a [Receiver] does
+// the same by itself.
 type Patient struct {
 	net.Listener
 	key     string
@@ -43,7 +41,7 @@ func (p *Patient) Accept() (net.Conn, error) {
 		nc, err := p.Listener.Accept()
 		if err == nil && p.limit > 0 && descriptor(nc) >= p.limit {
 			_ = nc.Close()
-			err = errDescriptors
+			err = ErrDescriptors
 		}
 		if err == nil || !passing(err) {
 			return nc, err
@@ -71,7 +69,7 @@ func (p *Patient) Pauses() int64 { return p.pauses.Load() }
 // passing tells whether an error of Accept is about what the process, or the system,
 // has none of at the moment.
 func passing(err error) bool {
-	for _, want := range []error{errDescriptors, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+	for _, want := range []error{ErrDescriptors, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, want) {
 			return true
 		}

@@ -1,4 +1,4 @@
-package boot
+package netpoll
 
 import (
 	"bytes"
@@ -32,7 +32,7 @@ func tooMany() error {
 }
 
 func TestPatientListener(t *testing.T) {
-	l, err := Listen("127.0.0.1:0", "listen")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestPatientListener(t *testing.T) {
 }
 
 func TestPatientListenerEnds(t *testing.T) {
-	l, err := Listen("127.0.0.1:0", "listen")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
