@@ -63,9 +63,11 @@ func (r *remote) check() error {
 	u, err := url.Parse(r.API)
 	if err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") {
 		if r.CA != "" {
-			if r.roots, err = (*boot.Certificates)(nil).Client("-", r.CA, "", ""); err != nil {
-				return usageError{fmt.Errorf("--ca: %w", errors.Unwrap(err))}
+			roots, err := boot.ReadCA(r.CA)
+			if err != nil {
+				return usageError{fmt.Errorf("--ca: %w", err)}
 			}
+			r.roots = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 		}
 		return nil
 	}

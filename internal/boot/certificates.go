@@ -83,11 +83,11 @@ func (c *Certificates) Server(path string, cfg TLS) (*tls.Config, error) {
 // Client is the TLS of connections to servers, whose keys stand below path: the file
 // of those who may have signed the servers' certificates ("": the system's), and that of
 // a certificate of this process's own with its key ("": none), which is read again as
-// that of [ServerTLS] is.
+// that of [Certificates.Server] is.
 func (c *Certificates) Client(path, ca, cert, key string) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca != "" {
-		roots, err := readCA(ca)
+		roots, err := ReadCA(ca)
 		if err != nil {
 			return nil, fmt.Errorf("%s.ca: %w", path, err)
 		}
@@ -115,7 +115,7 @@ func (c *Certificates) Link(path string, cfg LinkCertificates) (server, client *
 	if err != nil {
 		return nil, nil, err
 	}
-	pool := &reloaded[*x509.CertPool]{files: []string{cfg.CA}, load: func() (*x509.CertPool, error) { return readCA(cfg.CA) }}
+	pool := &reloaded[*x509.CertPool]{files: []string{cfg.CA}, load: func() (*x509.CertPool, error) { return ReadCA(cfg.CA) }}
 	if err := pool.read(time.Now()); err != nil {
 		return nil, nil, fmt.Errorf("%s.ca: %w", path, err)
 	}
@@ -186,8 +186,8 @@ func (l *linkEnd) takes(own *tls.Certificate) error {
 	return nil
 }
 
-// readCA reads a file of certificates.
-func readCA(file string) (*x509.CertPool, error) {
+// ReadCA reads a file of certificates in PEM, those of who may have signed others'.
+func ReadCA(file string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err

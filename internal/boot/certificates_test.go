@@ -143,7 +143,7 @@ func TestLinkChangesItsCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := &reloaded[*x509.CertPool]{files: []string{ca}, load: func() (*x509.CertPool, error) { return readCA(ca) }}
+	pool := &reloaded[*x509.CertPool]{files: []string{ca}, load: func() (*x509.CertPool, error) { return ReadCA(ca) }}
 	end := &linkEnd{pool: pool}
 	stamp := time.Now()
 	changed := func() {
@@ -183,7 +183,7 @@ func TestClientTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots, err := readCA(ca.File)
+	roots, err := ReadCA(ca.File)
 	if err != nil {
 		t.Fatal(err)
 	}

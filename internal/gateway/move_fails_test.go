@@ -87,6 +87,19 @@ func TestMoveFails(t *testing.T) {
 	}
 }
 
+// upgradeAtB has the client of a polling session of A say that it goes on at B.
+func (x *cluster) upgradeAtB(p *testnet.Poller) *testnet.Client {
+	x.b.t.Helper()
+	c, err := testnet.Probe(p.Via(x.b.base))
+	if err == nil {
+		err = c.Text("5")
+	}
+	if err != nil {
+		x.b.t.Fatal(err)
+	}
+	return c
+}
+
 // TestLostAnswers has the owner's answers get lost: what it has done counts.
 func TestLostAnswers(t *testing.T) {
 	for _, path := range []string{pathTake, pathTaken} {
@@ -99,14 +112,8 @@ func TestLostAnswers(t *testing.T) {
 				}
 				return nil
 			})
-			c, err := testnet.Probe(p.Via(x.b.base))
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := x.upgradeAtB(p)
 			defer c.Kill()
-			if err := c.Text("5"); err != nil {
-				t.Fatal(err)
-			}
 			if path == pathTaken {
 				x.b.until("it has moved", func() bool { return x.b.gw.Stats.MovedIn.Load() == 1 })
 				x.a.push("e", 1, room)
@@ -197,13 +204,7 @@ func TestSocketDiesInAMove(t *testing.T) {
 			}
 			return nil
 		})
-		c, err := testnet.Probe(p.Via(x.b.base))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Text("5"); err != nil {
-			t.Fatal(err)
-		}
+		c := x.upgradeAtB(p)
 		<-reached
 		c.Kill()
 		close(goOn)
@@ -236,14 +237,8 @@ func TestCallsDuringAMove(t *testing.T) {
 				}
 				return nil
 			})
-			c, err := testnet.Probe(p.Via(x.b.base))
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := x.upgradeAtB(p)
 			defer c.Kill()
-			if err := c.Text("5"); err != nil {
-				t.Fatal(err)
-			}
 			<-reached
 			var calls []*testnet.Call
 			for _, d := range []*message.Down{
